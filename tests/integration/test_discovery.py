@@ -231,9 +231,9 @@ async def test_lost_user(tmp_path: Path) -> None:
         await one.run(5 * HOUR)
         assert watched(one) == {"linkedin-own", "linkedin-b"}
         told = await one.told()
-        assert told == [(f"user:main/{USER}", "account.failed"), (f"user:main/{USER}", "account.recovered"), LOST]
+        assert told == [(f"user:main/{USER}", "account.failed"), (f"user:main/{USER}", "account.closed"), LOST]
         rows = await one.database.read(lambda reader: list_deliveries(reader, limit=10))
-        closed = next(row.notification for row in rows if row.notification.type == "account.recovered")
+        closed = next(row.notification for row in rows if row.notification.type == "account.closed")
         assert closed.facts.closed_why == "removed", "it was detached, nothing works again"
         await one.run(3 * HOUR)
         assert len(await one.told()) == 3
@@ -380,7 +380,7 @@ async def test_account_that_left(tmp_path: Path) -> None:
         assert await one.told() == [("account:other", "account.failed")]
         await one.reload(one.config.model_copy(update={"accounts": (main,)}))
         await one.run(26 * HOUR)
-        assert await one.told() == [("account:other", "account.failed"), ("account:other", "account.recovered")]
+        assert await one.told() == [("account:other", "account.failed"), ("account:other", "account.closed")]
 
 
 async def test_selectors(tmp_path: Path) -> None:

@@ -447,9 +447,10 @@ def test_alertmanager_repeat() -> None:
     ("why", "kind", "subject", "headline", "line"),
     [
         (None, EventType.PLATFORM_RECOVERED, "platform:linkedin", "🟢 Recovered: LinkedIn", "The LinkedIn connections work again"),
-        (REMOVED, EventType.ACCOUNT_RECOVERED, "account:main", "🟢 Closed: Account main", "The account main is no longer watched"),
-        (REMOVED, EventType.ACCOUNT_RECOVERED, "user:main/a", "🟢 Closed: Account main/a", "The managed user main/a is no longer watched"),
-        (REMOVED, EventType.API_RECOVERED, "api:old.example", "🟢 Closed: PostPost API", "The previous address of the PostPost API is no"),
+        (REMOVED, EventType.ACCOUNT_CLOSED, "account:main", "🟢 Closed: Account main", "The account main is no longer watched"),
+        (REMOVED, EventType.ACCOUNT_CLOSED, "user:main/a", "🟢 Closed: Account main/a", "The managed user main/a is no longer watched"),
+        (REMOVED, EventType.GROUP_CLOSED, "group:main/linkedin", "🟢 Closed: 0 connections of LinkedIn", "The LinkedIn connections of"),
+        (REMOVED, EventType.API_CLOSED, "api:old.example", "🟢 Closed: PostPost API", "The previous address of the PostPost API is no"),
     ],
 )
 def test_ends_that_are_no_recovery(why: str | None, kind: EventType, subject: str, headline: str, line: str) -> None:
