@@ -11,6 +11,7 @@ from monitor.errors import Reason
 
 FINE = "fine"
 STALE = "stale"
+REMOVED = "removed"
 
 
 class Severity(StrEnum):
@@ -70,6 +71,7 @@ class EventType(StrEnum):
     STORAGE_RECOVERED = "storage.recovered"
     RECEIVER_FAILING = "receiver.failing"
     RECEIVER_RECOVERED = "receiver.recovered"
+    RECEIVER_CLOSED = "receiver.closed"
     INVENTORY_CHANGED = "inventory.changed"
     REMINDER = "reminder"
     DIGEST = "digest"

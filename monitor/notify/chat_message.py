@@ -10,8 +10,8 @@ from typing import Any
 from zoneinfo import ZoneInfo
 
 from monitor.config import ReceiverSettings
+from monitor.domain.events import REMOVED
 from monitor.domain.scopes.key import ACCOUNT_KINDS, PLATFORM, ScopeKey
-from monitor.domain.scopes.state import REMOVED
 from monitor.domain.silencing.acceptance import ACCEPTED
 from monitor.errors import Reason
 from monitor.notify.filling import fill_text

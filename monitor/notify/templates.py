@@ -137,6 +137,7 @@ _SCOPES: Mapping[EventType, tuple[Scope, str, str]] = {
     EventType.STORAGE_RECOVERED: (Scope.STORAGE, "storage", FINE),
     EventType.RECEIVER_FAILING: (Scope.RECEIVER, "receiver:chat", "failing"),
     EventType.RECEIVER_RECOVERED: (Scope.RECEIVER, "receiver:chat", FINE),
+    EventType.RECEIVER_CLOSED: (Scope.RECEIVER, "receiver:chat", FINE),
     EventType.INVENTORY_CHANGED: (Scope.ACCOUNT, "account:main", "changed"),
 }
 

@@ -14,7 +14,17 @@ from monitor.db.codec import encode_rounding, encode_scope
 from monitor.domain import events
 from monitor.domain.connections import Connection
 from monitor.domain.evaluation import Evaluation
-from monitor.domain.events import FINE, EventType, IncidentRef, Notification, NotificationFacts, NotificationReason, Severity, Topic
+from monitor.domain.events import (
+    FINE,
+    REMOVED,
+    EventType,
+    IncidentRef,
+    Notification,
+    NotificationFacts,
+    NotificationReason,
+    Severity,
+    Topic,
+)
 from monitor.domain.notifications import build
 from monitor.domain.notifications.timing import overtakes_reminders
 from monitor.domain.reasons import Scope
@@ -22,7 +32,7 @@ from monitor.domain.replies.checks import Observation
 from monitor.domain.replies.listings import ListedConnection
 from monitor.domain.routing import rules as routing
 from monitor.domain.scopes.key import ScopeKey
-from monitor.domain.scopes.state import REMOVED, ScopeState, closed, persistent
+from monitor.domain.scopes.state import ScopeState, closed, persistent
 from monitor.domain.states import ConnectionState, SuppressionReason
 from monitor.logs import get_logger
 from monitor.notify import payload

@@ -5,9 +5,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, timedelta
 
 from monitor.domain.connections import Connection
-from monitor.domain.events import FINE, EventType, Notification, NotificationFacts, Topic
+from monitor.domain.events import FINE, REMOVED, EventType, Notification, NotificationFacts, Topic
 from monitor.domain.scopes.key import ScopeKey
-from monitor.domain.scopes.state import REMOVED
 from monitor.domain.silencing.acceptance import ACCEPTED
 from monitor.errors import Reason
 from monitor.text.advice import notification_advice
@@ -52,6 +51,7 @@ _SENTENCES: dict[EventType, str] = {
     EventType.STORAGE_RECOVERED: "The monitor's storage works again{after}.",
     EventType.RECEIVER_FAILING: "The receiver {name} has not accepted messages since {since}: {quoted}.",
     EventType.RECEIVER_RECOVERED: "The receiver {name} accepts messages again{after}.",
+    EventType.RECEIVER_CLOSED: "The receiver {name} is no longer configured: it was removed or has another name now.",
     EventType.INVENTORY_CHANGED: "The list of connections changed: {quoted}.",
 }
 

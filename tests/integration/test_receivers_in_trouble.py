@@ -74,6 +74,21 @@ async def test_gone(world: World) -> None:
     world.chat.assert_exactly("receiver.failing", "receiver.recovered")
 
 
+async def test_gone_is_repeated(world: World) -> None:
+    """An Alertmanager is sent the alert about a failing receiver every minute, as any other, until that works again."""
+    await make_gone(world)
+    world.chat.behave(faults.answer(200, ""))
+    alertmanager = world.deliverer("chat", type="alertmanager", secrets=())
+    await world.run(alertmanager, span=5 * MINUTE, tick=SECOND)
+    alerts = [got.document[0] for got in world.chat.received]
+    assert {alert["labels"]["alertname"] for alert in alerts} == {"PostpostReceiverDisabled"}
+    assert len(alerts) >= 5
+    await world.run(world.deliverer(url=Secret(world.on_call.url + "/new")), alertmanager, span=SECOND)
+    total = world.chat.total
+    await world.run(alertmanager, span=3 * MINUTE, tick=SECOND)
+    assert world.chat.total == total
+
+
 async def test_gone_for_days(world: World) -> None:
     """What is pending for a disabled receiver is given up when it is three days old, as for one that fails."""
     await make_gone(world)

@@ -16,8 +16,7 @@ from hypothesis import strategies as st
 from monitor.config import ReceiverSettings, Secret
 from monitor.domain.connections import Connection
 from monitor.domain.delivery.retries import AttemptResult
-from monitor.domain.events import EventType, IncidentRef, NotificationFacts, NotificationReason, Severity, Topic
-from monitor.domain.scopes.state import REMOVED
+from monitor.domain.events import REMOVED, EventType, IncidentRef, NotificationFacts, NotificationReason, Severity, Topic
 from monitor.errors import DeliveryReason
 from monitor.notify.base import Message, OpenAlerts, Request, fingerprint
 from monitor.notify.chat_message import MAX_LINES, RECONNECT, RUNBOOK, SHOW, read, truncated

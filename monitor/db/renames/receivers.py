@@ -9,10 +9,11 @@ from sqlalchemy import BindParameter, bindparam, delete, func, insert, select, t
 from monitor.clock import to_milliseconds
 from monitor.db.codec import load_notification
 from monitor.db.outbox import Outbox
+from monitor.db.queries.deliveries import read_receiver_states
 from monitor.db.tables import deliveries, incidents, notifications, receiver_states
 from monitor.db.transaction import Reader, Transaction
-from monitor.domain.delivery.retries import DeliveryState
-from monitor.domain.events import Notification
+from monitor.domain.delivery.retries import CircuitBreaker, DeliveryState, read_breaker
+from monitor.domain.events import Notification, Topic
 
 _OF_INCIDENT = (
     (notifications.c.subject == incidents.c.subject)
@@ -89,6 +90,9 @@ _DELIVERIES = (
     .where(_latest.c.id.in_(_ids))
 )
 _ADD = insert(deliveries)
+_LAST_NUMBER = select(func.max(incidents.c.number).label("number")).where(
+    incidents.c.topic == Topic.SCOPE, incidents.c.subject == bindparam("subject")
+)
 
 
 @dataclass(slots=True)
@@ -131,6 +135,20 @@ def _with_deliveries(reader: Reader, ids: Sequence[int]) -> list[LatestNotificat
         if row.notification_id == latest.id:
             latest.own[row.receiver] = (row.id, state)
     return list(found.values())
+
+
+def known_breaker(reader: Reader, name: str) -> CircuitBreaker:
+    """The stored circuit breaker of a receiver; of one without, a healthy one that goes on with the numbers of its earlier incidents."""
+    document = read_receiver_states(reader).get(name)
+    if document is not None:
+        return read_breaker(document)
+    return CircuitBreaker(number=last_number(reader, name))
+
+
+def last_number(reader: Reader, name: str) -> int:
+    """The highest number of an incident of a receiver; 0 without one."""
+    number: int | None = reader.rows(_LAST_NUMBER, {"subject": f"receiver:{name}"})[0].number
+    return number or 0
 
 
 def rename_receiver(transaction: Transaction, old: str, new: str) -> None:

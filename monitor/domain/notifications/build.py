@@ -8,6 +8,7 @@ from monitor.domain.connections import Connection
 from monitor.domain.copies import replace
 from monitor.domain.events import (
     FINE,
+    REMOVED,
     EventType,
     IncidentRef,
     Notification,
@@ -21,7 +22,7 @@ from monitor.domain.expiry import estimate, levels
 from monitor.domain.policy import Policy
 from monitor.domain.reasons import CREDENTIAL, UPSTREAM, Advice, Health, Scope
 from monitor.domain.scopes.key import LIMIT, RATE, USER
-from monitor.domain.scopes.state import REMOVED, ScopeState
+from monitor.domain.scopes.state import ScopeState
 from monitor.domain.states import ConnectionState, FailurePeriod, LastNotified, TopicState
 from monitor.errors import Reason
 
