@@ -108,6 +108,7 @@ class DeliveryReason(StrEnum):
     DISCONNECTED = "disconnected"
     UNKNOWN = "unknown"
     INTERNAL = "internal"
+    NOT_SENT = "not_sent"
 
 
 class MonitorError(Exception):

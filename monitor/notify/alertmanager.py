@@ -39,7 +39,7 @@ def labels_of(body: bytes, settings: ReceiverSettings) -> dict[str, str]:
 
 def _render(message: Message, settings: ReceiverSettings) -> Request | None:
     chat = read(message.body, settings)
-    if chat.why == "notice" and chat.type != "test":
+    if chat.is_comment:
         return None
     previous = read(message.previous, settings) if message.previous is not None else None
     if chat.over:

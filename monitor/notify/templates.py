@@ -138,7 +138,7 @@ _SCOPES: Mapping[EventType, tuple[Scope, str, str]] = {
     EventType.RECEIVER_FAILING: (Scope.RECEIVER, "receiver:chat", "failing"),
     EventType.RECEIVER_RECOVERED: (Scope.RECEIVER, "receiver:chat", FINE),
     EventType.RECEIVER_CLOSED: (Scope.RECEIVER, "receiver:chat", FINE),
-    EventType.INVENTORY_CHANGED: (Scope.ACCOUNT, "account:main", "changed"),
+    EventType.INVENTORY_CHANGED: (Scope.ACCOUNT, "list:main", "changed"),
 }
 
 

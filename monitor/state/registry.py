@@ -18,6 +18,7 @@ from monitor.db import (
     Reader,
     accepted_losses,
     acks_of_open,
+    list_notifications,
     read_connections,
     read_meta,
     read_outbox,
@@ -29,7 +30,7 @@ from monitor.db.codec import decode_rounding, decode_scope
 from monitor.domain.connections import Connection
 from monitor.domain.engine import ChangeSet, Engine
 from monitor.domain.evaluation import hiding_scope, scope_context
-from monitor.domain.events import Notification
+from monitor.domain.events import EventType, Notification, Severity
 from monitor.domain.load import AccountLoad, account_loads
 from monitor.domain.routing.matchers import UnmatchedMatcher, known_values, unmatched
 from monitor.domain.routing.names import named_connections, words_for_connections
@@ -52,6 +53,10 @@ from monitor.text.load import interval_advice, load_text
 if TYPE_CHECKING:
     from monitor.db import Store
 
+# How long the alert about a loss lasts, which belongs to no incident.
+NOTICE_STANDS = timedelta(hours=1)
+# Among so many of the last notifications those notices are sought at the start.
+_NOTICES_SOUGHT = 200
 _log = get_logger(__name__)
 LONGEST_PAUSE_SECONDS = 90.0
 FIRST_LIST_WITHIN_SECONDS = 900.0
@@ -100,6 +105,7 @@ class Registry(Engine):
         self._unlisted_since: dict[str, float] = {}
         self._viewed = _Viewed()
         self._changed: set[int] = set()
+        self._notices: dict[str, Notification] = {}
 
     def load(self, reader: Reader) -> None:
         """Fill memory from the rows of a database."""
@@ -109,6 +115,8 @@ class Registry(Engine):
         self.scope_versions = {scope.key: version for version, scope in scopes.values()}
         self.restore({number: state for number, (_, state) in states.items()}, [scope for _, scope in scopes.values()])
         self._load_settings(reader)
+        for row in reversed(list_notifications(reader, limit=_NOTICES_SOUGHT)):
+            self.add_notice(row.notification)
 
     def _load_settings(self, reader: Reader) -> None:
         self.rounding_evidence = decode_rounding(read_meta(reader, self.rounding_key()))
@@ -205,6 +213,12 @@ class Registry(Engine):
                 advice = f"Use longer intervals: {interval_advice(load)}."
                 _log.warning("account.overloaded", account=load.account, problem=load_text(load), advice=advice)
 
+    def add_notice(self, notification: Notification) -> None:
+        """Keep a notice that something was lost for as long as its alert lasts; called after its commit."""
+        lost = notification.type is EventType.INVENTORY_CHANGED and notification.severity is not Severity.INFO
+        if lost and self.clock.now() - notification.at < NOTICE_STANDS:
+            self._notices[notification.incident.subject] = notification
+
     def count_unrouted(self, notification: Notification) -> None:
         """Count and log a notification that no route matches; called after its commit."""
         self.unrouted += 1
@@ -276,6 +290,7 @@ class Registry(Engine):
             suspected=tuple(view for scope in self.scopes().values() if (view := suspected_scope(scope)) is not None),
             controls=self.controls,
             storage_failure=self._storage_failure(now),
+            notices=tuple(notice for notice in self._notices.copy().values() if now - notice.at < NOTICE_STANDS),
         )
 
     def _storage_failure(self, now: datetime) -> StorageFailure | None:
