@@ -44,7 +44,7 @@ class Picture:
 PICTURES = (
     Picture("status-page.png", ""),
     Picture("status-page-dark.png", "", scheme="dark"),
-    Picture("status-page-phone.png", "?health=trouble", 320, 720, scale=2),
+    Picture("status-page-phone.png", "?displayStatus=trouble", 320, 720, scale=2),
     Picture("connection-page.png", f"connections/main/-/{BROKEN}", height=1100),
     Picture("incidents-page.png", "incidents", height=760, click="summary"),
     Picture("calendar-page.png", "calendar", height=800),

@@ -56,12 +56,8 @@ def run(args: argparse.Namespace) -> int:
 
 def forecast_now(registry: Registry, snapshot: Snapshot, now: datetime) -> Forecast:
     """The forecast of everything."""
-    steps = forecast([(view.connection, view.state) for view in snapshot.connections], registry.config, registry.controls, now)
-    while True:
-        try:
-            next(steps)
-        except StopIteration as made:
-            return made.value  # type: ignore[no-any-return]
+    *_, made = forecast([(view.connection, view.state) for view in snapshot.connections], registry.config, registry.controls, now)
+    return made
 
 
 def as_text(

@@ -12,7 +12,6 @@ from sqlalchemy.exc import ArgumentError
 from monitor.db import migrations
 from monitor.db.errors import translated
 from monitor.db.files import DamageNote
-from monitor.db.postgres import reading_from
 from monitor.db.sqlite import Report, backup, check_pages, no_report, reading_engine
 from monitor.db.tables import REVISION
 from monitor.db.transaction import Reader
@@ -96,7 +95,11 @@ def back_up(url: str, target: Path | None, now: datetime, report: Report = no_re
 
 def reading_engine_of(address: URL) -> Engine:
     """The engine of readers of the database at *address*; raises StoreUnavailable when its file does not exist."""
-    return reading_engine(existing(address)) if address.get_backend_name() == "sqlite" else reading_from(address)
+    if address.get_backend_name() == "sqlite":
+        return reading_engine(existing(address))
+    from monitor.db.postgres import reading_from  # noqa: PLC0415 - a file needs none of it
+
+    return reading_from(address)
 
 
 def existing(address: URL) -> Path:

@@ -13,6 +13,7 @@ from sqlalchemy import Row
 from monitor.clock import from_milliseconds
 from monitor.db.codec import load_labels, load_names, load_notification, maybe_moment
 from monitor.domain.connections import Connection, ConnectionSpec
+from monitor.domain.copies import quick_init
 from monitor.domain.delivery.retries import DeliveryState, is_of_message
 from monitor.domain.events import EventType, IncidentRef, Notification, NotificationReason, Severity, Topic
 from monitor.domain.reasons import Scope
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
     from monitor.domain.views.snapshot import IncidentView
 
 
+@quick_init
 @dataclass(frozen=True, slots=True)
 class CheckRow:
     """

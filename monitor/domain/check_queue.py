@@ -46,6 +46,7 @@ class CheckQueue:
         self._watching_since = engine.watching_since
         self._probed_suspicion: datetime | None = None
         self._followed: dict[int, float] = {}
+        self._brought_forward: tuple[object, ...] = ()
 
     def check_now(self, connection_id: int, now: float) -> None:
         """Check a connection next, and often for a while: an operator watches it."""
@@ -203,6 +204,11 @@ class CheckQueue:
             self._on_scheduled(connection_id, now)
 
     def _bring_forward(self, now: float) -> None:
+        engine = self._engine
+        asked_for = (engine.watching_since, engine.scope_closures, engine.scope_sweeps, engine.api_suspect_since())
+        if asked_for == self._brought_forward:
+            return
+        self._brought_forward = asked_for
         self._recheck_after_pause(now)
         self._recheck_after_scope_recovery(now)
         self._probe_suspected_api(now)

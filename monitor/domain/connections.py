@@ -13,6 +13,8 @@ from dataclasses import dataclass, field
 from datetime import timedelta
 from functools import lru_cache
 
+from monitor.domain.copies import quick_init
+
 ID_LIMIT = 256
 
 IDS_KEPT = 4096
@@ -80,6 +82,7 @@ def user_id_problem(user_id: str) -> str | None:
     return None if _USER_ID.fullmatch(user_id) else "is not 24 hexadecimal digits"
 
 
+@quick_init
 @dataclass(frozen=True, slots=True)
 class ConnectionSpec:
     """
@@ -115,6 +118,7 @@ class ConnectionSpec:
         return (self.account, self.user_id, self.platform_id)
 
 
+@quick_init
 @dataclass(frozen=True, slots=True)
 class Connection:
     """One social account linked at the API, within one account (API key) and managed user; *id* numbers it in the database."""

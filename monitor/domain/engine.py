@@ -52,9 +52,9 @@ _NOTHING_KNOWN = ConnectionState()
 _MANY = 50
 """From one new connection in so many on, all are sorted; fewer are put in their places."""
 
-# How often the passing of time is applied to a scope: suspected or with a pending notification; a platform's; any other open one.
+# How often the passing of time is applied to a scope: suspected or with a pending notification; so, but slow, or a platform's; any other.
 _PAUSE_UNSETTLED = timedelta(seconds=1)
-_PAUSE_PLATFORM = timedelta(seconds=5)
+_PAUSE_SLOW = timedelta(seconds=5)
 _PAUSE_OPEN = timedelta(minutes=1)
 
 
@@ -273,7 +273,9 @@ class Engine:
 
     def api_suspect_since(self) -> datetime | None:
         """Since when the API is suspected; None when it is not, or when there is only one account to suspect it."""
-        return self.scope(self.api_key).suspect_at if len(tuple(self.accounts())) > 1 else None
+        if not self._unquiet or len(tuple(self.accounts())) <= 1:
+            return None
+        return self.scope(self.api_key).suspect_at
 
     def is_orphaned(self, key: ScopeKey) -> bool:
         """Whether nothing is checked below a scope any more, because its account or its API left the configuration."""
@@ -816,6 +818,9 @@ def _fails(state: ConnectionState) -> bool:
 
 def _pause(state: ScopeState) -> timedelta:
     """How often the passing of time is applied to a scope."""
-    if state.suspect_at is not None or state.topic.level != state.topic.notified.level:
-        return _PAUSE_UNSETTLED
-    return _PAUSE_PLATFORM if state.key.platform else _PAUSE_OPEN
+    pending = state.topic.level != state.topic.notified.level
+    if pending or state.suspect_at is not None:
+        # Throttling is suspected for half an hour, and an API that fails may do so for hours.
+        slow = state.key.kind in (RATE, LIMIT) or (state.open and not pending)
+        return _PAUSE_SLOW if slow else _PAUSE_UNSETTLED
+    return _PAUSE_SLOW if state.key.platform else _PAUSE_OPEN

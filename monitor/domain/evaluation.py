@@ -11,7 +11,7 @@ from datetime import datetime, timedelta
 
 from monitor.domain import health
 from monitor.domain.connections import Connection
-from monitor.domain.copies import replace
+from monitor.domain.copies import quick_init, replace
 from monitor.domain.events import FINE, Notification, Transition
 from monitor.domain.expiry import estimate, model
 from monitor.domain.notifications import decide
@@ -31,6 +31,7 @@ from monitor.domain.states import ConnectionState, clamp_future
 from monitor.domain.topics import ScopeContext
 
 
+@quick_init
 @dataclass(frozen=True, slots=True)
 class EvaluationInput:
     """
@@ -61,6 +62,7 @@ class EvaluationInput:
     followed: Collection[ScopeKey] = frozenset()
 
 
+@quick_init
 @dataclass(frozen=True, slots=True)
 class Evaluation:
     """

@@ -22,6 +22,7 @@ import httpx
 from aiohappyeyeballs import start_connection
 from httptools import HttpParserError, HttpParserUpgrade, HttpResponseParser
 
+from monitor.domain.copies import quick_init
 from monitor.errors import ConfigError, Problem
 from monitor.http.errors import Failure, HttpError, connect_error, lookup_error, tls_error
 from monitor.http.proxy import Proxy
@@ -75,6 +76,7 @@ Refuse = Callable[[str], bool]
 Origin = tuple[bytes, str, int]
 
 
+@quick_init
 @dataclass(frozen=True, slots=True)
 class Response:
     """

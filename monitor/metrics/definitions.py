@@ -59,7 +59,7 @@ EXPIRES_IN = Family(
 UNCERTAINTY = Family(
     MetricType.GAUGE,
     f"{_C}token_expiry_uncertainty_seconds",
-    "By how much the expiry may be off to either side; absent when it is exact.",
+    "By how much the expiry may be off to either side; absent when that is at most half a minute.",
     _ONE,
 )
 LAST_CHECK = Family(MetricType.GAUGE, f"{_C}last_check_timestamp_seconds", "When the last check ended, whatever its outcome.", _ONE)

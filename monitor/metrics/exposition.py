@@ -34,6 +34,9 @@ _UP = {Health.OK: 1, Health.ERROR: 0, Health.MISSING: 0, Health.MISCONFIGURED: 0
 _BLOCK = 64
 """Connections of which one text is made and kept: few, so that a change makes few lines again; many, so that their texts are joined soon."""
 
+# As pages and messages do, the uncertainty of a token's end is left out where it is as small as the estimate becomes.
+_UNCERTAIN_SECONDS = 30
+
 # Between two batches other tasks run; each takes a millisecond or two.
 _VISITED = 200
 _JOINED = 32
@@ -153,42 +156,42 @@ class Exposition:
 
 
 def _block(views: Sequence[ConnectionView]) -> Block:
+    families: list[list[str]] = [[] for _ in definitions.PER_CONNECTION]
     ends: list[tuple[str, int]] = []
-    lines = zip(*[_lines(view, ends) for view in views], strict=True)
-    return Block(views, tuple([_text(family) for family in lines]), ends)
+    for view in views:
+        _add_lines(view, families, ends)
+    return Block(views, tuple(["".join(lines).encode(errors="replace") for lines in families]), ends)
 
 
-def _text(lines: Sequence[str]) -> bytes:
-    """The *lines* that are not empty."""
-    known = list(filter(None, lines))
-    known.append("")
-    return "\n".join(known).encode(errors="replace")
-
-
-def _lines(view: ConnectionView, ends: list[tuple[str, int]]) -> tuple[str, ...]:
-    """The lines of *view*: one for each family of `PER_CONNECTION`, empty where it has none; adds to *ends*, see `Block`."""
+def _add_lines(view: ConnectionView, families: Sequence[list[str]], ends: list[tuple[str, int]]) -> None:
+    """Add the lines of *view* to those of the *families* of `PER_CONNECTION`, and to *ends*, see `Block`."""
     spec, state = view.connection.spec, view.state
+    up, health, expiry, uncertainty, last_check, last_conclusive, last_post, failures, info = families
     begin, end = _group_labels(spec.account, spec.platform, spec.user_id)
-    labels = f"{begin}{escape(spec.platform_id)}{end}"
+    labels = f"{{{begin}{escape(spec.platform_id)}{end}"
+    works = None if view.frozen else _UP[state.health]
+    # No label holds a line break: they are escaped.
+    if works is not None:
+        up.append(f"postpost_connection_up{labels}}} {works}\n")
+    health.append(f'postpost_connection_health{labels},health="{state.health._value_}"}} 1\n')
     ends_at, uncertain = _token_end(state.token)
     if ends_at is not None:
-        ends.append((f"{definitions.EXPIRES_IN.name}{{{labels}}} ", ends_at))
+        expiry.append(f"postpost_connection_token_expiry_timestamp_seconds{labels}}} {ends_at}\n")
+        ends.append((f"{definitions.EXPIRES_IN.name}{labels}}} ", ends_at))
+    if uncertain > _UNCERTAIN_SECONDS:
+        uncertainty.append(f"postpost_connection_token_expiry_uncertainty_seconds{labels}}} {uncertain}\n")
     checked, evidence, posted = state.last_check_at, state.last_evidence_at, state.last_successful_post_at
-    seconds = checked.timestamp() if checked is not None else 0
-    of_evidence = seconds if evidence is checked or evidence is None else evidence.timestamp()
-    up = None if view.frozen else _UP[state.health]
-    # No label holds a line break: they are escaped.
-    return (
-        "" if up is None else f"postpost_connection_up{{{labels}}} {up}",
-        f'postpost_connection_health{{{labels},health="{state.health._value_}"}} 1',
-        f"postpost_connection_token_expiry_timestamp_seconds{{{labels}}} {ends_at}" if ends_at is not None else "",
-        f"postpost_connection_token_expiry_uncertainty_seconds{{{labels}}} {uncertain}" if uncertain else "",
-        f"postpost_connection_last_check_timestamp_seconds{{{labels}}} {int(seconds)}" if checked is not None else "",
-        f"postpost_connection_last_conclusive_check_timestamp_seconds{{{labels}}} {int(of_evidence)}" if evidence is not None else "",
-        f"postpost_connection_last_successful_post_timestamp_seconds{{{labels}}} {int(posted.timestamp())}" if posted is not None else "",
-        f"postpost_connection_consecutive_failures{{{labels}}} {state.failures}" if state.failures else "",
-        f"postpost_connection_info{{{labels}{_info_labels(view)}}} 1",
-    )
+    seconds = int(checked.timestamp()) if checked is not None else 0
+    if checked is not None:
+        last_check.append(f"postpost_connection_last_check_timestamp_seconds{labels}}} {seconds}\n")
+    if evidence is not None:
+        of_evidence = seconds if evidence is checked else int(evidence.timestamp())
+        last_conclusive.append(f"postpost_connection_last_conclusive_check_timestamp_seconds{labels}}} {of_evidence}\n")
+    if posted is not None:
+        last_post.append(f"postpost_connection_last_successful_post_timestamp_seconds{labels}}} {int(posted.timestamp())}\n")
+    if state.failures:
+        failures.append(f"postpost_connection_consecutive_failures{labels}}} {state.failures}\n")
+    info.append(f"postpost_connection_info{labels}{_info_labels(view)}}} 1\n")
 
 
 @lru_cache(maxsize=4096)
@@ -353,7 +356,6 @@ def _truth(known: bool | None) -> int | None:
 
 _MICROSECOND = timedelta(microseconds=1)
 _MILLION = 1_000_000
-_ODD = re.compile(r'[\\\n"]')
 
 
 def header(family: Family, *, openmetrics: bool) -> bytes:
@@ -369,7 +371,7 @@ def header(family: Family, *, openmetrics: bool) -> bytes:
 
 def escape(value: str) -> str:
     """A label's value between its quotes."""
-    if _ODD.search(value) is None:
+    if '"' not in value and "\\" not in value and "\n" not in value:
         return value
     return value.replace("\\", r"\\").replace("\n", r"\n").replace('"', r"\"")
 

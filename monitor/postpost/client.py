@@ -24,6 +24,7 @@ from monitor.clock import Clock
 from monitor.config.secrets import Secret
 from monitor.config.sections.core import ApiSettings
 from monitor.domain.connections import id_problem, path_segment, user_id_problem
+from monitor.domain.copies import quick_init
 from monitor.domain.replies.checks import Reply
 from monitor.domain.replies.listings import Listing, UserListing
 from monitor.errors import ApiError, Reason
@@ -47,6 +48,7 @@ _NO_BODY = httpx.ByteStream(b"")
 T = TypeVar("T")
 
 
+@quick_init
 @dataclass(frozen=True, slots=True)
 class ApiResult(Generic[T]):
     """
@@ -66,18 +68,6 @@ class ApiResult(Generic[T]):
     server_at: datetime | None = None
     http_status: int | None = None
     retry_after: timedelta | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class _Request(Generic[T]):
-    """A request, and the parser of its answer."""
-
-    method: str
-    path: str
-    user_id: str
-    limit: int
-    parse: Callable[[bytes], T]
-    about_connection: bool = False
 
 
 class ApiClient:
@@ -137,7 +127,7 @@ class ApiClient:
             return self._unsent(Reason.ID_REFUSED, f"not sent: the id {problem}")
         parse = partial(self._reply, platform_id)
         path = f"/test-connection/{path_segment(platform_id)}"
-        return await self._send(_Request("POST", path, user_id, TEST_LIMIT, parse, about_connection=True))
+        return await self._send("POST", path, user_id, TEST_LIMIT, parse)
 
     def _reply(self, platform_id: str, body: bytes) -> Reply:
         """Parse an answer about *platform_id*; one with the same bytes as the last is the same reply."""
@@ -154,12 +144,12 @@ class ApiClient:
     async def connections(self, user_id: str = "") -> ApiResult[Listing]:
         """List the connections of the owner of the key, or of a managed user."""
         parse = partial(parse_listing, secrets=self._secrets)
-        return await self._send(_Request("GET", "/platform-connections", user_id, LIST_LIMIT, parse))
+        return await self._send("GET", "/platform-connections", user_id, LIST_LIMIT, parse)
 
     async def users(self) -> ApiResult[UserListing]:
         """List the users that the key may act for."""
         parse = partial(parse_users, secrets=self._secrets)
-        return await self._send(_Request("GET", "/workspace/users", "", LIST_LIMIT, parse))
+        return await self._send("GET", "/workspace/users", "", LIST_LIMIT, parse)
 
     async def close(self) -> None:
         """Close all connections. Requests under way end as inconclusive; safe to call twice."""
@@ -171,14 +161,14 @@ class ApiClient:
         if transport is not None:
             await transport.close()
 
-    async def _send(self, request: _Request[T]) -> ApiResult[T]:
-        """Wait for a free slot, send *request* and parse its answer."""
-        if request.user_id and user_id_problem(request.user_id) is not None:
+    async def _send(self, method: str, path: str, user_id: str, limit: int, parse: Callable[[bytes], T]) -> ApiResult[T]:
+        """Wait for a free slot, send a request and *parse* the body of its answer, at most *limit* bytes."""
+        if user_id and user_id_problem(user_id) is not None:
             return self._unsent(Reason.USER_ID_INVALID, "not sent: a managed user's id is 24 hexadecimal digits")
         async with self._slots:
             sent_at = self._clock.now()
             try:
-                response = await self._fetch(request)
+                response = await self._fetch(method, path, user_id, limit)
             except Exception as error:  # noqa: BLE001 - every failure is a result
                 failure = to_api_error(error)
                 self._count(failure)
@@ -187,10 +177,12 @@ class ApiClient:
         self._internal_errors = 0
         if len(response.body) > TEST_LIMIT:
             # A list of thousands takes half a second to parse: the loop would stand still.
-            return await asyncio.to_thread(self._parse, request, response, sent_at, at)
-        return self._parse(request, response, sent_at, at)
+            return await asyncio.to_thread(self._parse, parse, response, sent_at, at, method=method, user_id=user_id, limit=limit)
+        return self._parse(parse, response, sent_at, at, method=method, user_id=user_id, limit=limit)
 
-    def _parse(self, request: _Request[T], response: Response, sent_at: datetime, at: datetime) -> ApiResult[T]:
+    def _parse(
+        self, parse: Callable[[bytes], T], response: Response, sent_at: datetime, at: datetime, *, method: str, user_id: str, limit: int
+    ) -> ApiResult[T]:
         """Return the result that *response* means."""
         date = response.headers.get("date")
         server_at = http_date(date) if date else None
@@ -202,24 +194,24 @@ class ApiClient:
                 response.headers,
                 b"" if response.truncated or _is_encoded(response) else response.body,
                 now=now,
-                with_user=bool(request.user_id),
-                about_connection=request.about_connection,
+                with_user=bool(user_id),
+                about_connection=method == "POST",  # lists are read by GET
                 secrets=self._secrets,
             )
             return ApiResult(answer, sent_at, at, server_at, response.status, answer.retry_after)
         wait = rate_limit_wait(response.headers, now)
         try:
-            answer = request.parse(_usable_body(response, request.limit))
+            answer = parse(_usable_body(response, limit))
         except ApiError as error:
             answer = ApiError(error.reason, error.detail, retry_after=wait, http_status=response.status)
         return ApiResult(answer, sent_at, at, server_at, response.status, wait)
 
-    async def _fetch(self, request: _Request[T]) -> Response:
+    async def _fetch(self, method: str, path: str, user_id: str, limit: int) -> Response:
         transport = self._transport or self._build()
         # Only the target differs from request to request.
-        target = self._path + request.path.encode("ascii")
-        message = self._request_for(request.method, request.user_id)
-        response = await transport.send(message, seconds=self._deadline, limit=request.limit, target=target)
+        target = self._path + path.encode("ascii")
+        message = self._request_for(method, user_id)
+        response = await transport.send(message, seconds=self._deadline, limit=limit, target=target)
         if response.failure is not None and not _is_encoded(response):
             raise response.failure
         return response

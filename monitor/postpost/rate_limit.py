@@ -83,6 +83,8 @@ class RequestPacing:
         return self if self.unspecified == 0 or self.paused(now) else replace(self, unspecified=0)
 
     def _start_after(self, now: float) -> float:
+        if self.free_at <= now >= self.paused_until:
+            return now
         return max(now, self.paused_until, self.free_at - self._room(max(now, self.paused_until)))
 
     def _room(self, now: float) -> float:

@@ -7,7 +7,7 @@ after the commit.
 
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import replace
-from datetime import datetime
+from datetime import datetime, timedelta
 from itertools import chain
 from typing import TYPE_CHECKING, Any
 
@@ -95,7 +95,7 @@ class Registry(Engine):
         self.make_unit: Callable[[Store], Any] | None = None
         self.storage_failure: StorageFailure | None = None
         self._continuity = Continuity(clock)
-        self._next_checks: dict[int, datetime] = {}
+        self._next_checks: dict[int, float] = {}
         self._listed: set[str] = set()
         self._unlisted_since: dict[str, float] = {}
         self._viewed = _Viewed()
@@ -214,10 +214,14 @@ class Registry(Engine):
         """Remember what every receiver has pending."""
         self.outbox = outbox
 
-    def set_next_check(self, connection_id: int, at: datetime) -> None:
-        """Remember when a connection is checked next, for people."""
-        self._next_checks[connection_id] = at
+    def set_next_check(self, connection_id: int, due: float) -> None:
+        """Remember when a connection is checked next, in seconds of the monotonic clock, for people."""
+        self._next_checks[connection_id] = due
         self._changed.add(connection_id)
+
+    def _next_check_at(self, connection_id: int) -> datetime | None:
+        due = self._next_checks.get(connection_id)
+        return None if due is None else self.clock.now() + timedelta(seconds=due - self.clock.monotonic())
 
     def notice_clock_jump(self) -> None:
         """Watch afresh from now if the wall clock was set, the machine was suspended, or the process stood still."""
@@ -293,7 +297,7 @@ class Registry(Engine):
             connection = self._connections.get(connection_id)
             if connection is not None:
                 suppressed_by = self._suppressed_by(connection, suppressing, now) if open_scopes else None
-                view = ConnectionView(connection, self.state(connection_id), suppressed_by, self._next_checks.get(connection_id))
+                view = ConnectionView(connection, self.state(connection_id), suppressed_by, self._next_check_at(connection_id))
                 viewed.put(view, known.get(connection_id))
         if ids:
             viewed.connections = None

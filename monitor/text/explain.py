@@ -23,7 +23,7 @@ from monitor.domain.views.snapshot import ConnectionView
 from monitor.errors import Reason
 from monitor.text.advice import reconnects, report_advice
 from monitor.text.durations import format_duration, span
-from monitor.text.format import HEALTH_TEXTS, count, full_name, one_line, when
+from monitor.text.format import HEALTH_TEXTS, capital, count, full_name, one_line, when
 from monitor.text.notification_history import notification_lines, topic_lines
 from monitor.text.reasons import quoted_reason
 from monitor.text.report import ConnectionReport
@@ -280,13 +280,14 @@ def _pending_level(connection: Connection, topic: Topic, level: PendingLevel, no
 
 def _above(report: ConnectionReport, now: datetime, policy: Policy) -> Iterator[str]:
     for scope in report.above:
+        name = capital(report.scope_text(scope))
         if scope.open:
-            yield _open_scope(scope, now)
+            yield _open_scope(scope, name, now)
         elif scope.suspect_at is not None:
             reason = f": {quoted_reason(scope.reason, scope.detail)}" if scope.reason is not None else ""
-            yield f"{scope.name} is suspected since {when(scope.suspect_at, now)}{reason}. No notification yet."
+            yield f"{name} is suspected since {when(scope.suspect_at, now)}{reason}. No notification yet."
         elif scope.closed_at is not None and now - scope.closed_at < _RECENTLY:
-            yield f"{scope.name} is fine; its last incident was closed {when(scope.closed_at, now)}."
+            yield f"{name} is fine; its last incident was closed {when(scope.closed_at, now)}."
             held_until = closing_held_until(scope, policy)
             if held_until is not None:
                 yield f"It opens and closes repeatedly, so the end is notified if it does not open again until {when(held_until, now)}."
@@ -294,7 +295,7 @@ def _above(report: ConnectionReport, now: datetime, policy: Policy) -> Iterator[
         yield "No scope incident (account, API, platform, storage) is open."
 
 
-def _open_scope(scope: ScopeState, now: datetime) -> str:
+def _open_scope(scope: ScopeState, name: str, now: datetime) -> str:
     since = scope.topic.opened_at or scope.topic.since
     opened = f" since {when(since, now)}" if since is not None else ""
     reason = f": {quoted_reason(scope.reason, scope.detail)}" if scope.reason is not None else ""
@@ -303,4 +304,4 @@ def _open_scope(scope: ScopeState, now: datetime) -> str:
         "group": "Connections failed together, so their incident is notified in place of each.",
         "rate": "Checks are slowed down; connections do not become stale meanwhile.",
     }.get(scope.kind, "While it is open the health is frozen, and its incident is notified in place of this connection's.")
-    return f"{scope.name} has an open incident{opened}{reason}. {effect}"
+    return f"{name} has an open incident{opened}{reason}. {effect}"

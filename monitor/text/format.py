@@ -45,12 +45,29 @@ def scope_name(key: ScopeKey, users: Mapping[str, str]) -> str:
     return one_line("/".join(part for part in (key.name, users.get(key.user, key.user)) if part), 120)
 
 
+def scope_text(key: ScopeKey, users: Mapping[str, str]) -> str:
+    """A scope as the subject of a sentence; *users* are names of managed users by id."""
+    return _SCOPES.get(key.kind, "{name}").format(name=scope_name(key, users), platform=platform_name(key.platform))
+
+
 def title_of(subject: str, users: Mapping[str, str]) -> str:
     """The incident of a scope as one clause; *users* are names of managed users by id."""
     key = ScopeKey.parse(subject)
     return _TITLES.get(key.kind, "{name}").format(name=scope_name(key, users), platform=platform_name(key.platform))
 
 
+_SCOPES = {
+    "api": "the PostPost API",
+    "account": "the account {name}",
+    "user": "the managed user {name}",
+    "group": "{platform} of {name}",
+    "platform": "{platform}",
+    "storage": "the database",
+    "receiver": "the receiver {name}",
+    "limit": "the limit of all requests to the API",
+    "rate": "the limit of the requests of the account {name}",
+    "service": "the API for the account {name}",
+}
 _TITLES = {
     "api": "The PostPost API does not respond",
     "account": "The API rejects the account {name}",
@@ -171,7 +188,12 @@ def count(number: int, noun: str, plural: str = "") -> str:
 
 def sentence(clause: str) -> str:
     """A clause as a sentence."""
-    return f"{clause[0].upper()}{clause[1:]}." if clause else ""
+    return f"{capital(clause)}." if clause else ""
+
+
+def capital(clause: str) -> str:
+    """A clause with a capital letter at its beginning."""
+    return f"{clause[:1].upper()}{clause[1:]}"
 
 
 def stamp(at: datetime) -> str:

@@ -8,7 +8,7 @@ from monitor.domain.notifications.build import NotificationContext, build_notifi
 from monitor.domain.notifications.timing import escalations, reminder_at
 from monitor.domain.policy import Policy
 from monitor.domain.states import SuppressionReason, TopicState
-from monitor.text.format import count, moment, one_line, when
+from monitor.text.format import capital, count, moment, one_line, when
 from monitor.text.report import ConnectionReport, DeliveryRecord, NotificationRecord
 
 SUPPRESSION_TEXTS = {
@@ -35,9 +35,9 @@ def topic_lines(report: ConnectionReport, now: datetime, policy: Policy) -> Iter
     for scope in scopes:
         notified = scope.topic.notified
         if notified.level == FINE or notified.at is None:
-            yield f"{scope.name}: no notification yet."
+            yield f"{capital(report.scope_text(scope))}: no notification yet."
         else:
-            yield f"{scope.name}: notified {when(notified.at, now)}, once for all connections below it."
+            yield f"{capital(report.scope_text(scope))}: notified {when(notified.at, now)}, once for all connections below it."
     for topic in Topic:
         if topic in report.state.topics:
             yield from _topic(topic, report, now, policy)
@@ -154,7 +154,7 @@ def _notified(topic: Topic, value: TopicState, report: ConnectionReport, now: da
 
 
 def _pending_because(topic: Topic, report: ConnectionReport, now: datetime, policy: Policy) -> str:
-    open_scopes = [scope.name for scope in report.above if scope.open and scope.kind != "rate"]
+    open_scopes = [report.scope_text(scope) for scope in report.above if scope.open and scope.kind != "rate"]
     if open_scopes:
         return f"it waits until the incident of {open_scopes[0]} is closed."
     if report.state.suppression is SuppressionReason.COVERED_BY_SCOPE:

@@ -12,6 +12,7 @@ from monitor.domain.scopes.state import ScopeState
 from monitor.domain.silencing.controls import NO_CONTROLS, Controls
 from monitor.domain.states import ConnectionState
 from monitor.errors import DeliveryReason
+from monitor.text.format import scope_text
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,6 +83,11 @@ class ConnectionReport:
     retired: bool = False
     dashboard_url: str = ""
     entries: Sequence[ConnectionEntry] = ()
+
+    def scope_text(self, scope: ScopeState) -> str:
+        """One of the scopes above it as the subject of a sentence."""
+        user, name = self.connection.user_id, self.connection.spec.user_name
+        return scope_text(scope.key, {user: name} if name else {})
 
     @property
     def suppressed_by(self) -> str | None:

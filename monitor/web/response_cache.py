@@ -1,7 +1,8 @@
 """
-Weight of the answers: pages are kept while nothing they show has changed, compressed, and confirmed by their ETag.
+Weight of the answers: pages and documents are kept while nothing they show has changed, compressed, and confirmed by their ETag.
 
-A page shows ages, so it is kept for seconds only, and only while the snapshot shows the same. The calendar's feed is read once an hour
+They show ages, so they are kept for seconds only, and only while the snapshot shows the same. The tag of a document leaves out when it was
+made. The calendar's feed is read once an hour
 and takes long to make: it is kept for a minute whatever happens.
 
 Source: RFC 9110, 8.8.3 (ETag), 12.5.3 (Accept-Encoding), 13.1.2 (If-None-Match).
@@ -9,6 +10,7 @@ Source: RFC 9110, 8.8.3 (ETag), 12.5.3 (Accept-Encoding), 13.1.2 (If-None-Match)
 
 import asyncio
 import hashlib
+import re
 import zlib
 from collections import OrderedDict
 from collections.abc import Mapping
@@ -28,6 +30,8 @@ _MOST_BYTES = 4 * 1024 * 1024
 _FEED = "text/calendar"
 _PAGE_FRESHNESSES = 10
 _FEED_FRESHNESSES = 60
+_MADE_AT = re.compile(rb'\A\{"version":"[^"]*","at":"[^"]*",(?:"takenAt":"[^"]*",)?')
+"""How a document of the API begins: two that differ only here say the same."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,12 +48,12 @@ class _Kept:
 
 class ResponseCache:
     """
-    The pages that were answered last.
+    The pages and documents that were answered last.
 
     Args:
-        snapshots: what the pages show.
+        snapshots: what they show.
         clock: the time.
-        fresh_seconds: how old an answer may be; pages may be older while the snapshot shows the same.
+        fresh_seconds: how old an answer may be; it may be older while the snapshot shows the same.
     """
 
     def __init__(self, snapshots: SnapshotCache, clock: Clock, fresh_seconds: float) -> None:
@@ -110,7 +114,7 @@ class ResponseCache:
     def _keep(self, key: str, response: web.Response) -> _Kept:
         body = bytes(response.body) if isinstance(response.body, (bytes, bytearray)) else b""
         packed = pack(body) if len(body) >= _LEAST_BYTES else b""
-        tag = f'W/"{hashlib.sha256(body).hexdigest()[:24]}"'
+        tag = f'W/"{hashlib.sha256(_MADE_AT.sub(b"", body)).hexdigest()[:24]}"'
         edition = self._current_edition()
         kept = _Kept(self._clock.monotonic(), edition, tag, {"Content-Type": response.headers["Content-Type"]}, body, packed)
         if len(body) <= _MOST_BYTES and self._fresh_seconds > 0:

@@ -313,12 +313,12 @@ class WebServer:
         return response
 
     async def _make(self, request: web.Request, handler: Handler) -> web.StreamResponse:
-        """Have *handler* answer; pages are kept, and what is large is compressed."""
+        """Have *handler* answer; pages and documents are kept, and what is large is compressed."""
         handled = request.match_info.handler
         # A form has the token of one operator: it is for that operator alone, and compressed it would leak it. Other pages have no secret.
         if handled in (*self._always, self._changes.respond) or handled in self._forms:
             return await handler(request)
-        if not is_api_path(request.path) and not request.path.startswith(_NOT_KEPT):
+        if handled not in self._posts and not request.path.startswith(_NOT_KEPT):
             return await self._responses.respond(request, partial(self._with_board, handler))
         response = await self._with_board(handler, request)
         compress(request, response)

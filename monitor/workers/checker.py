@@ -8,7 +8,6 @@ and writes everything in one transaction, and the next due time follows from the
 import asyncio
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
-from datetime import timedelta
 from functools import partial
 
 from monitor.clock import Clock
@@ -43,8 +42,10 @@ _USUAL_SHARE = 1 / 5
 _SLACK_SECONDS = 0.08
 _SLACK_SHARE = 1 / 100
 
-# Checks under way and waiting for the database, as a multiple of those that may be under way.
+# Checks under way and waiting for the database, as a multiple of those that may be under way, and how many may be in any case: at a
+# walking pace as many as share a commit.
 _RECORDING_SHARE = 4
+_RECORDING_LEAST = 64
 
 # A pause that the API asked for may be made longer meanwhile.
 _LONGEST_WAIT_SECONDS = 1.0
@@ -80,12 +81,13 @@ class Checker:
         self._api = api
         self._rate_limiter = rate_limiter
         self._concurrency = concurrency
+        self._most_recording = max(_RECORDING_SHARE * concurrency, _RECORDING_LEAST)
         self._registry = registry
         self._database = database
         self._metrics = metrics
         self._clock = clock
         self._on_notification = on_notification
-        self._queue = CheckQueue(account, registry, self._publish_next_check)
+        self._queue = CheckQueue(account, registry, registry.set_next_check)
         self._wake = wake
         self._waiting = False
         self._tasks: asyncio.TaskGroup | None = None
@@ -166,7 +168,7 @@ class Checker:
         """Whether a check may start: not while too many wait for the database, unless they have waited for too long."""
         if len(self._asking) >= self._concurrency:
             return False
-        while len(self._asking) + len(self._recording) >= _RECORDING_SHARE * self._concurrency:
+        while len(self._asking) + len(self._recording) >= self._most_recording:
             oldest = next(iter(self._recording), None)
             if oldest is None or now - self._recording[oldest] < _PATIENCE_SECONDS:
                 return False
@@ -200,7 +202,7 @@ class Checker:
         passed_again = observation.verdict.reason is Reason.OK and self._registry.state(connection.id).health is Health.OK
         if not passed_again or not self._registry.all_quiet or self._queue.is_followed(connection.id):
             return _NEWS_SECONDS
-        if len(self._recording) >= _RECORDING_SHARE * self._concurrency // 2:
+        if len(self._recording) >= self._most_recording // 2:
             return _NEWS_SECONDS
         return min(_USUAL_SECONDS, _USUAL_SHARE * connection.interval.total_seconds())
 
@@ -242,14 +244,11 @@ class Checker:
             self._on_notification()
         self._queue.recorded(connection, evaluation, ended_at)
 
-    def _publish_next_check(self, connection_id: int, due: float) -> None:
-        self._registry.set_next_check(connection_id, self._clock.now() + timedelta(seconds=due - self._clock.monotonic()))
-
     def _note_lag(self, connection: Connection, lag_seconds: float) -> None:
-        self._metrics.check_lagged(max(0.0, lag_seconds))
-        missed = int(lag_seconds // connection.interval.total_seconds())
-        if missed > 0:
-            self._metrics.checks_missed(missed)
+        self._metrics.check_lagged(lag_seconds)
+        interval_seconds = connection.interval.total_seconds()
+        if lag_seconds >= interval_seconds:
+            self._metrics.checks_missed(int(lag_seconds // interval_seconds))
 
     def _count(self, connection: Connection, observation: Observation) -> None:
         reason = observation.verdict.reason

@@ -11,13 +11,13 @@ from monitor.logs import configure
 from monitor.metrics import Metrics
 from monitor.web.server import WebServer
 from tests.bench.bench_scrape import a_view
-from tests.bench.result import Result
+from tests.bench.result import Result, longest_hold
 from tests.builders import MINUTE, START
 from tests.clock import FakeClock
 
 SIZES = (12, 300, 5_000)
 ROUNDS = 5
-PAGES = ("/", "/?health=trouble", "/wall", "/calendar", "/incidents", "/calendar.ics", "/api/v1/summary", "/api/v1/connections")
+PAGES = ("/", "/?displayStatus=trouble", "/wall", "/calendar", "/incidents", "/calendar.ics", "/api/v1/summary", "/api/v1/connections")
 LIMIT_OF_PAGE, LIMIT_OF_CONFIRMATION, LIMIT_OF_HOLD = 30, 2, 20
 """Milliseconds of CPU at the largest size."""
 
@@ -106,19 +106,6 @@ async def _of(size: int) -> list[Result]:
 
 
 async def _hold(port: _Port, path: str) -> float:
-    """The most CPU between two turns of a loop that does nothing but turn, while one page is made; of time, other programs take a part."""
-    longest, asking = 0.0, True
-
-    async def turn() -> None:
-        nonlocal longest
-        while asking:
-            began = time.thread_time()
-            await asyncio.sleep(0)
-            longest = max(longest, time.thread_time() - began)
-
+    """The longest hold while one page is made."""
     await port.change()
-    turning = asyncio.create_task(turn())
-    await port.ask(path)
-    asking = False
-    await turning
-    return longest
+    return await longest_hold(port.ask(path))

@@ -18,7 +18,7 @@ from monitor.metrics import Metrics, definitions
 from monitor.web.pages.templates import Pages
 from monitor.web.server import WebServer
 from monitor.web.status.board import StatusBoard
-from tests.bench.result import Result
+from tests.bench.result import Result, longest_hold
 from tests.builders import DAY, MINUTE, SECOND, START, a_connection, a_state, a_token_belief
 
 CONNECTIONS = 10_000
@@ -63,9 +63,9 @@ def measure() -> Iterator[Result]:
     yield Result("bytes of a connection", (size - nothing) / CONNECTIONS, "B", limit=1000)
     yield Result("bytes of a connection with gzip", len(metrics.render(snapshot, START, gzip=True)) / CONNECTIONS, "B")
     yield from _pages(tuple(views))
-    yield Result("longest hold of the event loop", asyncio.run(_longest_hold(Metrics(), snapshot)) * 1e3, "ms", limit=20)
+    yield Result("longest hold of the event loop", asyncio.run(_hold(Metrics(), snapshot)) * 1e3, "ms", limit=20)
     many = Snapshot(START, tuple(a_view(number, 0) for number in range(MANY)))
-    yield Result(f"longest hold with {MANY:,} connections", asyncio.run(_longest_hold(Metrics(), many)) * 1e3, "ms", limit=20)
+    yield Result(f"longest hold with {MANY:,} connections", asyncio.run(_hold(Metrics(), many)) * 1e3, "ms", limit=20)
 
 
 def _pages(views: tuple[ConnectionView, ...]) -> Iterator[Result]:
@@ -119,28 +119,19 @@ def _more_labels(labels: tuple[str, ...], view: ConnectionView) -> list[tuple[st
     return [(view.connection.name or "", view.state.username or "")] if "username" in labels else [()]
 
 
-async def _longest_hold(metrics: Metrics, snapshot: Snapshot) -> float:
-    """The most CPU between two turns of a loop that does nothing but turn, during scrapes over the port; of time, others take a part."""
-    clock = SystemClock()
-    server = WebServer(WebSettings(listen="127.0.0.1:0"), metrics, lambda: snapshot, clock, lambda: (True, ""), fresh_seconds=0.0)
+async def _hold(metrics: Metrics, snapshot: Snapshot) -> float:
+    """The longest hold during scrapes over the port."""
+    server = WebServer(WebSettings(listen="127.0.0.1:0"), metrics, lambda: snapshot, SystemClock(), lambda: (True, ""), fresh_seconds=0.0)
     url = await server.start()
-    longest, turning = 0.0, True
 
-    async def turn() -> None:
-        nonlocal longest
-        while turning:
-            started = time.thread_time()
-            await asyncio.sleep(0)
-            longest = max(longest, time.thread_time() - started)
+    async def scrape() -> None:
+        for _ in range(3):
+            reader, writer = await asyncio.open_connection("127.0.0.1", int(url.rpartition(":")[2]))
+            writer.write(b"GET /metrics HTTP/1.1\r\nHost: localhost\r\nAccept-Encoding: gzip\r\nConnection: close\r\n\r\n")
+            while await reader.read(1 << 20):
+                pass
+            writer.close()
 
-    task = asyncio.create_task(turn())
-    for _ in range(3):
-        reader, writer = await asyncio.open_connection("127.0.0.1", int(url.rpartition(":")[2]))
-        writer.write(b"GET /metrics HTTP/1.1\r\nHost: localhost\r\nAccept-Encoding: gzip\r\nConnection: close\r\n\r\n")
-        while await reader.read(1 << 20):
-            pass
-        writer.close()
-    turning = False
-    await task
+    longest = await longest_hold(scrape())
     await server.close()
     return longest

@@ -1,7 +1,8 @@
 """What a benchmark says, and how it is measured."""
 
+import asyncio
 import time
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
 
@@ -50,3 +51,21 @@ def cpu_seconds(work: Callable[[], object], rounds: int, *, repeats: int = 5) ->
             work()
         best = min(best, (time.process_time() - started) / rounds)
     return best
+
+
+async def longest_hold(work: Awaitable[object]) -> float:
+    """The most CPU seconds between two turns of a loop that does nothing but turn, until *work* is done; of time, other programs take a part."""
+    longest, working = 0.0, True
+
+    async def turn() -> None:
+        nonlocal longest
+        while working:
+            began = time.thread_time()
+            await asyncio.sleep(0)
+            longest = max(longest, time.thread_time() - began)
+
+    turning = asyncio.create_task(turn())
+    await work
+    working = False
+    await turning
+    return longest

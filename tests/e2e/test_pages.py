@@ -136,7 +136,7 @@ async def test_turns_red(browser: Browser, house: RunningDaemon) -> None:
 
 async def test_keeps_the_place(browser: Browser, house: RunningDaemon) -> None:
     """What somebody is busy with survives a refresh: focus, half-typed text, the scroll position, what is unfolded or selected."""
-    async with _visit(browser, f"{house.url}/?health=ok", viewport={"width": 800, "height": 400}) as page:
+    async with _visit(browser, f"{house.url}/?displayStatus=ok", viewport={"width": 800, "height": 400}) as page:
         field = page.get_by_role("searchbox")
         await field.press_sequentially("half ty")
         await _refreshed(page)
@@ -153,7 +153,7 @@ async def test_keeps_the_place(browser: Browser, house: RunningDaemon) -> None:
             await expect(page.locator("tbody", has_text=QUIET)).to_have_count(0)
         await expect(link).to_be_focused()
         assert abs(await link.evaluate("one => one.getBoundingClientRect().top") - top) < 2
-        assert page.url.endswith("?health=ok")
+        assert page.url.endswith("?displayStatus=ok")
 
     async with _visit(browser, f"{house.url}/incidents") as page:
         details = page.locator("details").first

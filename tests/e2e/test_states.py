@@ -312,7 +312,7 @@ async def test_one_tone_for_one_fact(browser: Browser, port: _Port) -> None:
     """A token that ends soon has one tone in the list, on its page, among the incidents and in the calendar."""
     port.snapshot = STATES["tokens-end"].snapshot
     places = {
-        "?health=expiring": "tbody.row",
+        "?displayStatus=expiring": "tbody.row",
         PAGE.format(2): "section.overall",
         "incidents": "article.incident:has-text('page2')",
         "calendar": ".agenda li:has-text('page2')",
@@ -346,7 +346,7 @@ async def test_a_token_that_ends_soon_on_a_phone(browser: Browser, port: _Port, 
     """The name of the connection has its line, no state beside it, in forced colours too."""
     port.snapshot = STATES["tokens-end"].snapshot
     async with _window(browser, 320, 720, forced_colors=colours) as page:
-        await page.goto(f"{port.url}/?health=expiring")
+        await page.goto(f"{port.url}/?displayStatus=expiring")
         name, state = [await page.locator(f"tbody.row {part}").bounding_box() for part in ("a.name", "td.state")]
         assert name is not None
         assert state is not None

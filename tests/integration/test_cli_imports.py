@@ -19,6 +19,7 @@ FOREIGN = {
     "httptools",
     "httpx",
     "jinja2",
+    "monitor.db.postgres",
     "prometheus_client",
     "psycopg",
     "sqlalchemy.dialects.postgresql",
@@ -44,7 +45,7 @@ DECIDING = {
     "monitor.domain.projections.forecast",
     "monitor.domain.notifications.decide",
 }
-MOST = 510
+MOST = 513
 """Modules in all, those of the standard library included; 350 of them come with SQLAlchemy and pydantic."""
 MOST_OWN = 115
 ROWS = ("history threads-1784", "silence list", "incidents", "deliveries list")

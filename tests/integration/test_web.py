@@ -187,7 +187,7 @@ async def test_ready(port: Port) -> None:
 async def test_security_headers(port: Port, path: str) -> None:
     """Every answer forbids what a page of ours never needs, and tells no version."""
     reply = await port.ask(path)
-    cached = {"/": "private, no-cache", "/static/style.css": "max-age=86400"}
+    cached = {"/": "private, no-cache", "/api/v1/summary": "private, no-cache", "/static/style.css": "max-age=86400"}
     expected = SECURITY_HEADERS | ({"Cache-Control": cached[path]} if path in cached else {})
 
     assert expected.items() <= reply.headers.items()

@@ -76,7 +76,9 @@ async def test_filters(query: str, found: set[int]) -> None:
     assert document["total"] == len(found)
 
 
-@pytest.mark.parametrize("query", ["", "health=trouble", "health=attention&q=bob", "label=team&platform=linkedin&account=main", "page=2"])
+@pytest.mark.parametrize(
+    "query", ["", "displayStatus=trouble", "displayStatus=attention&q=bob", "label=team&platform=linkedin&account=main", "page=2"]
+)
 async def test_the_page_leads_here(query: str) -> None:
     """The status page's link to its list as JSON leads to the same connections, in the same order."""
     async with listening(lambda: SEVERAL) as port:

@@ -231,14 +231,14 @@ async def test_odd_questions(site: Site) -> None:
     ("address", "field", "allowed", "meant"),
     sampled(
         [
-            ("/?health=brokn", "health", "error, missing, misconfigured", ""),
-            ("/?health=eror", "health", "error, missing, misconfigured", "error"),
+            ("/?displayStatus=brokn", "displayStatus", "error, missing, misconfigured", ""),
+            ("/?displayStatus=eror", "displayStatus", "error, missing, misconfigured", "error"),
             ("/?sort=nam", "sort", "name, state, token, checked", "name"),
             ("/?page=x", "page", "a whole number", ""),
             ("/?page=0", "page", "at least 1", ""),
             ("/?group=zzz", "group", "account, platform, team", ""),
             ("/?group=tean", "group", "account, platform, team", "team"),
-            ("/?foo=1", "foo", "health, platform, account, label, q, group, sort, at, page", ""),
+            ("/?foo=1", "foo", "displayStatus, platform, account, label, q, group, sort, at, page", ""),
             ("/?label==", "label", "team=social", ""),
             ("/?label=tem", "label", "there are team", "team"),
             ("/?label=team%3Dsocal", "label", "there are team=social", "team=social"),
@@ -247,12 +247,12 @@ async def test_odd_questions(site: Site) -> None:
             ("/?q=a&q=b", "q", "once", ""),
             ("/?at=garbage", "at", "a time such as", ""),
             ("/incidents?before=x", "before", "a whole number", ""),
-            ("/calendar?health=eror", "health", "error, missing", "error"),
-            ("/calendar?sort=name", "sort", "health, platform, account, label, q", ""),
+            ("/calendar?displayStatus=eror", "displayStatus", "error, missing", "error"),
+            ("/calendar?sort=name", "sort", "displayStatus, platform, account, label, q", ""),
             ("/calendar.ics?label=foo", "label", "there are team", ""),
-            ("/calendar.ics?healt=ok", "healt", "health, platform", "health"),
-            ("/forecast?health=foo", "health", "error, missing", ""),
-            ("/wall?health=foo", "health", "error, missing", ""),
+            ("/calendar.ics?platfrm=x", "platfrm", "displayStatus, platform", "platform"),
+            ("/forecast?displayStatus=foo", "displayStatus", "error, missing", ""),
+            ("/wall?displayStatus=foo", "displayStatus", "error, missing", ""),
             ("/preflight?id=x", "id", "ids, label, at", "ids"),
             ("{page}?response=9h", "response", "24h, 7d, 30d", "24h"),
             ("{page}?day=2030-02-31", "day", "a day such as", ""),
@@ -278,9 +278,9 @@ async def test_parameters(site: Site, address: str, field: str, allowed: str, me
 @pytest.mark.parametrize("path", ["/", "/calendar", "/forecast", "/wall"])
 async def test_an_empty_list_names_its_filter(site: Site, path: str) -> None:
     """What a filter keeps nothing of is told with the filter, and fields that a form sends empty ask for nothing."""
-    empty = (await site.get(f"{path}?q=zzz&health=ok"))[1]
-    assert "the filter health=ok, q=zzz" in _shown(empty)
-    assert "the filter" not in _shown((await site.get(f"{path}?q=&health=&platform=&label="))[1])
+    empty = (await site.get(f"{path}?q=zzz&displayStatus=ok"))[1]
+    assert "the filter displayStatus=ok, q=zzz" in _shown(empty)
+    assert "the filter" not in _shown((await site.get(f"{path}?q=&displayStatus=&platform=&label="))[1])
 
 
 async def test_links(site: Site) -> None:

@@ -188,7 +188,9 @@ async def test_gzip(path: str) -> None:
         assert gzip.decompress(packed.body).split(b"# HELP process_")[0] == plain.body.split(b"# HELP process_")[0]
 
 
-@pytest.mark.parametrize("path", ["/", "/?health=error", "/calendar", "/calendar.ics"])
+@pytest.mark.parametrize(
+    "path", ["/", "/?displayStatus=error", "/calendar", "/calendar.ics", "/api/v1/summary", "/api/v1/connections?limit=50"]
+)
 async def test_not_modified(path: str) -> None:
     """A page that the client has is confirmed while it shows the same, by snapshot and filter; another one is sent when it does not."""
     async with running() as port:
@@ -196,7 +198,7 @@ async def test_not_modified(path: str) -> None:
         first = await client.ask(path)
         tag = first.headers["etag"]
         again = await client.ask(path, If_None_Match=f'"other", {tag}')
-        other = await client.ask("/?health=unknown", If_None_Match=tag)
+        other = await client.ask("/?displayStatus=unknown", If_None_Match=tag)
         port.snapshot = replace(port.snapshot, connections=(replace(VIEWS[0], state=a_state(Health.ERROR)),))
         await port.clock.advance(DAY)
         later = await client.ask(path, If_None_Match=tag)
@@ -206,6 +208,18 @@ async def test_not_modified(path: str) -> None:
     assert later.status == 200
     assert later.headers["etag"] != tag
     assert first.headers["cache-control"] == "private, no-cache"
+
+
+async def test_the_time_of_an_answer_changes_nothing() -> None:
+    """A document that was made again, and says the same, is still the one that the client has."""
+    async with running() as port:
+        client = await port.client()
+        tag = (await client.ask("/api/v1/connections")).headers["etag"]
+        port.snapshot = replace(port.snapshot, taken_at=START + DAY)
+        await port.clock.advance(DAY)
+        confirmed = await client.ask("/api/v1/connections", If_None_Match=tag)
+
+    assert (confirmed.status, confirmed.body) == (304, b"")
 
 
 async def test_a_page_is_made_once() -> None:

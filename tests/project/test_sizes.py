@@ -9,7 +9,7 @@ from tests.project.source import all_docstring_lines, docstring_lines, functions
 FUNCTION_LINES = 60
 MEDIAN_FUNCTION_LINES = 10
 MODULE_LINES = 500
-BUDGET = 50_800
+BUDGET = 50_900
 """Lines of `monitor/`, all counted."""
 
 PACKAGE_BUDGETS = {
@@ -17,7 +17,7 @@ PACKAGE_BUDGETS = {
     "cluster": 950,
     "config": 4_050,
     "db": 5_650,
-    "domain": 11_300,
+    "domain": 11_400,
     "http": 950,
     "metrics": 900,
     "notify": 1_950,
@@ -26,7 +26,7 @@ PACKAGE_BUDGETS = {
     "schemas": 1_450,
     "simulator": 2_450,
     "state": 1_600,
-    "text": 2_100,
+    "text": 2_150,
     "web": 7_150,
     "workers": 2_250,
 }

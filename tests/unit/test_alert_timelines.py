@@ -80,6 +80,20 @@ class TestCauses:
         story.checks(OK, OK)
         assert story.types == ["connection.failed", "connection.recovered"]
 
+    def test_trouble_that_lasts(self) -> None:
+        """
+        A revoked connection whose platform has trouble for more than a day is no news, and its reminder still asks to reconnect it.
+
+        Receivers know that somebody must act, and no check has shown that somebody did; "nothing to do" would be said too early.
+        """
+        story = Story(connections={1: a_connection(interval=HOUR)})
+        story.checks(OK, BAD, BAD)
+        story.checks(*(TROUBLE,) * 25, every=HOUR)
+        told = [(each.type, each.why, each.reason) for each in story.notifications]
+        assert told == [("connection.failed", "opened", BAD), ("reminder", "reminder", BAD)]
+        story.checks(OK, OK)
+        assert story.types[2:] == ["connection.recovered"]
+
     def test_changes_while_hidden(self) -> None:
         """Trouble of the platform that is a revoked credential when a refused key works again: told as that, once."""
         one = Patrol(Story(connections=fleet(3, interval=15 * MINUTE)))

@@ -1,7 +1,9 @@
 """Changed copies: as the library's, for every kind of value that a check changes."""
 
+import copy
 import dataclasses
 import importlib
+import pickle
 import sys
 from datetime import UTC
 from typing import Any
@@ -9,11 +11,14 @@ from typing import Any
 import pytest
 
 from monitor.db.codec import dump_state, load_state
+from monitor.domain.connections import ConnectionSpec
 from monitor.domain.copies import replace
+from monitor.domain.replies.token_life import TokenLife, TokenSays
 from monitor.domain.scopes.key import ScopeKey
 from monitor.domain.scopes.state import ScopeState
+from monitor.postpost.client import ApiResult
 from monitor.postpost.rate_limit import RequestPacing
-from tests.builders import START, a_state, a_token_belief
+from tests.builders import MINUTE, START, a_state, a_token_belief
 
 VALUES: list[Any] = [
     a_state(username="page1"),
@@ -44,9 +49,11 @@ def test_same_as_the_library(value: Any) -> None:
     before = dataclasses.replace(value)
     for field in dataclasses.fields(value):
         changes = {field.name: object()}
-        copy = replace(value, **changes)
-        assert type(copy) is type(value)
-        assert all(getattr(copy, one.name) == getattr(dataclasses.replace(value, **changes), one.name) for one in dataclasses.fields(value))
+        changed = replace(value, **changes)
+        assert type(changed) is type(value)
+        assert all(
+            getattr(changed, one.name) == getattr(dataclasses.replace(value, **changes), one.name) for one in dataclasses.fields(value)
+        )
     assert value == before
 
 
@@ -75,6 +82,22 @@ def test_cheap() -> None:
 
     assert _calls(lambda: replace(state, username="x")) < _calls(lambda: dataclasses.replace(state, username="x")) / 6
     assert _calls(lambda: replace(state, username="x")) < len(dataclasses.fields(state)) / 3
+
+
+def test_made_quickly() -> None:
+    """Values of a check are made as the library makes them: defaults, names and mistakes, frozen, copied and pickled."""
+    life = TokenLife(TokenSays.LEFT, left=MINUTE)
+    spec = ConnectionSpec("main", "", "x-1", platform="x")
+
+    assert (life.left, life.below, spec.labels, spec.name) == (MINUTE, False, {}, None)
+    assert spec.labels is not ConnectionSpec("main", "", "x-1", platform="x").labels
+    assert spec == ConnectionSpec("main", "", "x-1", "x", labels={})
+    assert pickle.loads(pickle.dumps(spec)) == copy.deepcopy(spec) == dataclasses.replace(spec) == spec
+    assert ApiResult(life, START, START).answer is life
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        spec.name = "other"  # type: ignore[misc]
+    with pytest.raises(TypeError, match="platform_id"):
+        ConnectionSpec("main", "")  # type: ignore[call-arg]
 
 
 def test_kinds() -> None:

@@ -274,7 +274,7 @@ STORIES: list[tuple[Callable[[Story], None], list[str], list[str]]] = [
         [
             "was working 4m ago; its state is not known now.",
             (
-                "account:main has an open incident since 2030-01-01 00:01 UTC (3m ago): the API key is revoked or wrong. While it is open the "
+                "The account main has an open incident since 2030-01-01 00:01 UTC (3m ago): the API key is revoked or wrong. While it is open the "
                 "health is frozen, and its incident is notified in place of this connection's."
             ),
             "Put a valid API key into the account's key file and reload.",
@@ -331,7 +331,7 @@ def test_frozen_recovery_waits() -> None:
     state = replace(story.state(), topics={**story.state().topics, Topic.EXPIRY: replace(story.state().topic(Topic.EXPIRY), level="1d")})
     story.put_state(replace(state, suppression=SuppressionReason.COVERED_BY_SCOPE))
     everything = text(story)
-    assert "expiry: the notification “1d” is pending; it waits until the incident of account:main is closed." in everything
+    assert "expiry: the notification “1d” is pending; it waits until the incident of the account main is closed." in everything
     assert SUPPRESSION_TEXTS[SuppressionReason.COVERED_BY_SCOPE] in everything
 
 
@@ -343,7 +343,7 @@ def test_suspected_platform() -> None:
     story.pass_time(10 * MINUTE)
     story.check(Reason.CREDENTIAL_REJECTED)
     story.now += 10 * SECOND
-    assert "platform:linkedin is suspected since 2030-01-01 00:10 UTC (10s ago). No notification yet." in text(story)
+    assert "LinkedIn is suspected since 2030-01-01 00:10 UTC (10s ago). No notification yet." in text(story)
     story.pass_time(5 * MINUTE)
     assert "suspected" not in text(story)
     assert "No scope incident (account, API, platform, storage) is open." in text(story)
@@ -356,7 +356,7 @@ def test_platform_told_in_place() -> None:
         for number in story.connections:
             story.check(Reason.CREDENTIAL_REJECTED, number)
         story.pass_time(MINUTE)
-    assert "group:main/linkedin has an open incident" in text(story, 8)
+    assert "LinkedIn of main has an open incident" in text(story, 8)
     assert "their incident is notified in place of each" in text(story, 8)
 
 
@@ -555,7 +555,7 @@ def test_wider_trouble_that_was_told() -> None:
     story.checks(Reason.OK, *[Reason.API_UNAUTHORIZED] * 3)
     why, what = lines_of(story)
     assert why == [
-        "account:main: notified 2030-01-01 00:02 UTC (2m ago), once for all connections below it.",
+        "The account main: notified 2030-01-01 00:02 UTC (2m ago), once for all connections below it.",
         "This connection itself has no incident.",
     ]
     assert what == ["Put a valid API key into the account's key file and reload."]
@@ -566,7 +566,7 @@ def test_wider_trouble_that_is_silenced() -> None:
     story = Story()
     story.ask(Silence(1, {"scope": "account"}, START, START + DAY, "anna", "maintenance", START))
     story.checks(Reason.OK, *[Reason.API_UNAUTHORIZED] * 3)
-    assert lines_of(story)[0][0] == "account:main: no notification yet."
+    assert lines_of(story)[0][0] == "The account main: no notification yet."
 
 
 def test_what_to_do_first() -> None:

@@ -221,12 +221,15 @@ def test_absent_instead_of_sentinels() -> None:
 
 
 def test_token_expiry() -> None:
-    """The end of a token is the middle of what is known, off by half of it; of an exact one nothing is said about that."""
+    """The end of a token is the middle of what is known, off by half of it, which is left out up to half a minute."""
     belief = a_token_belief(None, earliest_at=NOW + HOUR, latest_at=NOW + HOUR + 2 * MINUTE)
     text = Metrics().render(_snapshot(_view(state=a_state(token=belief))), NOW)
     exact = Metrics().render(_snapshot(_view(state=a_state(token=a_token_belief(NOW)))), NOW)
+    nearly = a_token_belief(None, earliest_at=NOW + HOUR, latest_at=NOW + HOUR + MINUTE)
+    narrow = Metrics().render(_snapshot(_view(state=a_state(token=nearly))), NOW)
 
     assert _values(text, "postpost_connection_token_expiry_uncertainty_seconds") == [60.0]
+    assert _values(narrow, "postpost_connection_token_expiry_uncertainty_seconds") == []
     assert _values(text, "postpost_connection_token_expiry_timestamp_seconds") == [(NOW + HOUR + MINUTE).timestamp()]
     assert _values(exact, "postpost_connection_token_expiry_uncertainty_seconds") == []
 

@@ -168,10 +168,10 @@ def test_worst_first() -> None:
     ("filters", "found"),
     [
         ({}, {1, 2, 3, 4}),
-        ({"health": "error"}, {2}),
-        ({"health": "trouble"}, {2, 3}),
-        ({"health": "attention"}, {3}),
-        ({"health": "nonsense"}, set()),
+        ({"displayStatus": "error"}, {2}),
+        ({"displayStatus": "trouble"}, {2, 3}),
+        ({"displayStatus": "attention"}, {3}),
+        ({"displayStatus": "nonsense"}, set()),
         ({"platform": "x"}, {4}),
         ({"account": "agency"}, {3, 4}),
         ({"account": "agency/u1"}, {4}),
@@ -179,7 +179,7 @@ def test_worst_first() -> None:
         ({"q": "linkedin-page2"}, {2}),
         ({"q": "bob"}, {3}),
         ({"q": "u1", "platform": "x"}, {4}),
-        ({"q": "bob", "health": "ok"}, set()),
+        ({"q": "bob", "displayStatus": "ok"}, set()),
         ({"page": "2"}, {1, 2, 3, 4}),
     ],
 )
@@ -447,13 +447,13 @@ def test_choices() -> None:
     """Only filters that leave something are offered, besides the chosen one."""
     board = _board(_view(1), _view(2, a_state(Health.ERROR)))
 
-    offered = [(choice.label, choice.number, choice.address, choice.chosen) for choice in board.choices(Filters(health="missing", q="a b"))]
+    offered = [(choice.label, choice.number, choice.address, choice.chosen) for choice in board.choices(Filters(status="missing", q="a b"))]
 
     assert offered == [
-        ("All", 2, "?q=a+b", False),
-        ("Broken", 1, "?health=error&q=a+b", False),
-        ("Missing", 0, "?health=missing&q=a+b", True),
-        ("Working", 1, "?health=ok&q=a+b", False),
+        ("All connections", 2, "?q=a+b", False),
+        ("Broken", 1, "?displayStatus=error&q=a+b", False),
+        ("Missing", 0, "?displayStatus=missing&q=a+b", True),
+        ("Working", 1, "?displayStatus=ok&q=a+b", False),
     ]
 
 
@@ -483,7 +483,7 @@ def test_token_chip() -> None:
         incidents=(_incident(Topic.EXPIRY, Severity.WARNING, number=2), _incident(Topic.PUBLISHING, Severity.WARNING, number=3)),
     )
     assert [(choice.label, choice.number) for choice in board.choices(Filters())] == [
-        ("All", 3),
+        ("All connections", 3),
         ("Needs attention", 1),
         ("Token expires soon", 1),
         ("Working", 1),
@@ -495,7 +495,7 @@ def test_chips_add_up() -> None:
     """The statuses add up to all connections, and trouble is a choice of its own only where it is more than one of them."""
     board = _board(_view(1), _view(2, a_state(Health.ERROR)), _view(3, a_state(Health.MISSING)))
     choices = {choice.label: choice.number for choice in board.choices(Filters())}
-    assert choices == {"All": 3, "Trouble": 2, "Broken": 1, "Missing": 1, "Working": 1}
+    assert choices == {"All connections": 3, "Trouble": 2, "Broken": 1, "Missing": 1, "Working": 1}
 
 
 @pytest.mark.parametrize(

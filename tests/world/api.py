@@ -1,6 +1,7 @@
 """What PostPost answers in a world, as the documents of the simulator, read by the real parsers."""
 
 import json
+from bisect import bisect_right
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -77,6 +78,7 @@ class WorldApi:
         self._random = Random(f"api/{world.seed}")
         self._simulated = SimulatedApi(ShiftedClock(clock))
         self._simulated.generation = Generation(world.generation)
+        self._services = tuple(world.of(*SERVICE))
         self._connections = {number: self._connection(member) for number, member in world.members.items()}
 
     def _connection(self, member: Member) -> SimulatedConnection:
@@ -112,7 +114,7 @@ class WorldApi:
         return Answer(parse_listing(json.dumps(document).encode()), 0.4)
 
     def _refused(self, account: str, user_id: str, *, about_connection: bool = True) -> Answer | None:
-        for each in self.world.of(*SERVICE):
+        for each in self._services:
             if each.holds(self.clock.elapsed) and each.where in ("", account) and each.user in ("", user_id):
                 return self._refusal(each, with_user=bool(user_id), about_connection=about_connection)
         return None
@@ -153,7 +155,7 @@ class WorldApi:
 
     def _publish(self, connection: SimulatedConnection, member: Member, now: float) -> None:
         """Bring its last post and its last posting error up to date."""
-        for at in reversed([at for at in member.posts if at <= now]):
+        for at in reversed(member.posts[: bisect_right(member.posts, now)]):
             failed = self.posting_error(member.number, at)
             if failed is None:
                 connection.last_post_at = moment(at)

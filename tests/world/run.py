@@ -187,11 +187,12 @@ class _Runner:
         at, action = float("inf"), self._wake
         if self._wakes:
             at = self._wakes[0][0]
+        slept, standing_until = self.clock.slept, self._standing_until
         for account in self.accounts.values():
             due = account.queue.next_due() if account.in_flight < self.config.api.concurrency else None
-            if due is not None and (moment_ := max(due + self.clock.slept, account.not_before, self._standing_until)) < at:
+            if due is not None and (moment_ := max(due + slept, account.not_before, standing_until)) < at:
                 at, action = moment_, partial(self._step, account)
-            if (moment_ := max(account.list_due + self.clock.slept, self._standing_until)) < at:
+            if (moment_ := max(account.list_due + slept, standing_until)) < at:
                 at, action = moment_, partial(self._list, account)
         if (moment_ := self._evaluation_at()) <= at:
             at, action = moment_, self._evaluate

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING
 
+from monitor.domain.copies import quick_init
 from monitor.domain.expiry.model import Rounding, TokenBelief
 from monitor.domain.replies.token_life import TokenLife, TokenSays
 
@@ -33,6 +34,7 @@ LEARNING_ROWS = 3
 NARROW = timedelta(seconds=30)
 
 
+@quick_init
 @dataclass(frozen=True, slots=True)
 class Interval:
     """The half-open interval [earliest_at, latest_at); one instant when both are equal."""

@@ -9,7 +9,7 @@ whatever the interval.
 """
 
 from collections import defaultdict
-from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
@@ -80,15 +80,16 @@ class Forecast:
         return tuple(filter(None, kept))
 
 
-def forecast(known: Sequence[Known], config: EngineConfig, controls: Controls, now: datetime) -> Generator[None, None, Forecast]:
-    """The forecast of all *known* connections, made in steps of a few milliseconds."""
+def forecast(known: Sequence[Known], config: EngineConfig, controls: Controls, now: datetime) -> Iterator[Forecast]:
+    """The forecast of all *known* connections, made in steps of a few milliseconds: the last one has everything, those before it nothing."""
     until, first = now + AHEAD, []
+    nothing = Forecast(until)
     for number, (connection, state) in enumerate(known):
         at = begins_at(connection, state, config.policy, now, until)
         if at is not None:
             first.append((at, number))
         if not number % _PIECE:
-            yield
+            yield nothing
     first.sort()
     if len(first) > MOST_CONNECTIONS:
         until = first[MOST_CONNECTIONS][0]
@@ -96,9 +97,9 @@ def forecast(known: Sequence[Known], config: EngineConfig, controls: Controls, n
     for together in _together([known[number] for _, number in first[:MOST_CONNECTIONS]], known, config, now):
         for found in forecast_of(together, config, controls, now, until):
             events += found
-            yield
+            yield nothing
     events.sort(key=lambda event: (event.at, *((one.platform, one.platform_id) for one in event.connections[:1])))
-    return Forecast(until, messages_of(events, config.policy.digest))
+    yield Forecast(until, messages_of(events, config.policy.digest))
 
 
 def forecast_of(

@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from datetime import datetime
 
+from monitor.domain.copies import quick_init
 from monitor.domain.replies.token_life import TokenLife
 from monitor.errors import Reason
 
@@ -15,6 +16,7 @@ class LastError:
     occurred_at: datetime | None = None
 
 
+@quick_init
 @dataclass(frozen=True, slots=True)
 class Reply:
     """The API's parsed answer to one test; every text in it is cleaned and redacted."""
@@ -30,6 +32,7 @@ class Reply:
     last_error: LastError | None = None
 
 
+@quick_init
 @dataclass(frozen=True, slots=True)
 class Verdict:
     """The reason of one check (outcome and scope follow from it), and a cleaned text for people."""
@@ -38,6 +41,7 @@ class Verdict:
     detail: str = ""
 
 
+@quick_init
 @dataclass(frozen=True, slots=True)
 class Observation:
     """

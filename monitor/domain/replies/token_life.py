@@ -16,6 +16,8 @@ from datetime import timedelta
 from enum import StrEnum
 from functools import lru_cache
 
+from monitor.domain.copies import quick_init
+
 RAW_LIMIT = 64
 
 # A hundred years. A longer life is an error of the server, and would overflow dates.
@@ -44,6 +46,7 @@ class TokenSays(StrEnum):
     UNPARSED = "unparsed"
 
 
+@quick_init
 @dataclass(frozen=True, slots=True)
 class TokenLife:
     """

@@ -5,6 +5,7 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime
 
 from monitor.domain.connections import Connection
+from monitor.domain.copies import quick_init
 from monitor.domain.events import FINE, IncidentRef, Severity, Topic
 from monitor.domain.load import AccountLoad
 from monitor.domain.notifications import build
@@ -19,6 +20,7 @@ from monitor.domain.states import ConnectionState, TopicState
 from monitor.errors import Reason
 
 
+@quick_init
 @dataclass(frozen=True, slots=True)
 class ConnectionView:
     """One connection with its state; *suppressed_by* is the scope with an open incident above it, or None."""
@@ -69,6 +71,7 @@ class StorageFailure:
     lasting: bool = False
 
 
+@quick_init
 @dataclass(frozen=True, slots=True)
 class IncidentView:
     """

@@ -167,8 +167,9 @@ _MOST_LETTERS = 200
 _MOST_DIGITS = 6
 _MOST_LABELS = 10
 
-_TEXTS = ("health", "platform", "account", "q", "sort", "group", "at")
-_SELECTING = ("health", "platform", "account", "q")
+_SELECTING = {"displayStatus": "status", "platform": "platform", "account": "account", "q": "q"}
+_TEXTS = {**_SELECTING, "sort": "sort", "group": "group", "at": "at"}
+"""Parameter, as the API spells it, to the field of `Filters`."""
 SORTS = ("", "name", "state", "token", "checked")
 """How a list may be sorted: the worst first, by name, since when, by the token that ends first, by the oldest check."""
 
@@ -179,13 +180,14 @@ class Filters:
     The filter in a page's address; an empty text selects everything, `page` starts at 1.
 
     Attributes:
+        status: a display status, or `TROUBLE`.
         labels: pairs such as `team=social`, of which a connection must have all.
         sort: one of `SORTS`.
         group: `platform`, `account`, or the name of a label.
         at: the moment of which the list is shown; empty: now.
     """
 
-    health: str = ""
+    status: str = ""
     platform: str = ""
     account: str = ""
     labels: tuple[str, ...] = ()
@@ -198,7 +200,7 @@ class Filters:
     @classmethod
     def of(cls, query: Mapping[str, str]) -> "Filters":
         """The filters of an address; what cannot be understood asks for nothing."""
-        texts = {name: query.get(name, "").strip()[:_MOST_LETTERS] for name in _TEXTS}
+        texts = {name: query.get(parameter, "").strip()[:_MOST_LETTERS] for parameter, name in _TEXTS.items()}
         texts["sort"] = texts["sort"] if texts["sort"] in SORTS else ""
         labels = [pair.strip()[:_MOST_LETTERS] for pair in _all(query, "label")[:_MOST_LABELS]]
         page = query.get("page", "")
@@ -213,14 +215,14 @@ class Filters:
     @property
     def text(self) -> str:
         """The filter in words, as in the address; empty when it keeps everything."""
-        pairs = [f"{name}={getattr(self, name)}" for name in _SELECTING if getattr(self, name)]
+        pairs = [f"{parameter}={getattr(self, name)}" for parameter, name in _SELECTING.items() if getattr(self, name)]
         pairs += [f"label={pair}" for pair in self.labels]
         return f"the filter {', '.join(pairs)}" if pairs else ""
 
     def address(self, **changes: str | int | tuple[str, ...]) -> str:
         """The relative address of the page with these filters, and *changes* to them; a changed filter starts at page 1."""
         other = replace(self, **{"page": 1, **changes})  # type: ignore[arg-type]
-        query = [(name, getattr(other, name)) for name in _TEXTS if getattr(other, name)]
+        query = [(parameter, getattr(other, name)) for parameter, name in _TEXTS.items() if getattr(other, name)]
         query += [("label", pair) for pair in other.labels]
         if other.page > 1:
             query.append(("page", str(other.page)))
@@ -228,7 +230,7 @@ class Filters:
 
     def api_address(self, sort: str = "worst") -> str:
         """The query by which the API takes the same connections; a list of them sorted so, the worst first."""
-        query = [("displayStatus" if name == "health" else name, getattr(self, name)) for name in _SELECTING if getattr(self, name)]
+        query = [(parameter, getattr(self, name)) for parameter, name in _SELECTING.items() if getattr(self, name)]
         query += [("label", pair) for pair in self.labels]
         query += [("sort", sort)] if sort else []
         return f"?{urlencode(query, errors='replace')}" if query else ""
@@ -236,7 +238,7 @@ class Filters:
     @property
     def criteria(self) -> ConnectionFilter:
         """Which connections these filters ask for."""
-        statuses, platforms, accounts = (frozenset(filter(None, [text])) for text in (self.health, self.platform, self.account))
+        statuses, platforms, accounts = (frozenset(filter(None, [text])) for text in (self.status, self.platform, self.account))
         return ConnectionFilter(frozenset(), statuses, platforms, accounts, frozenset(self.labels), self.q)
 
 

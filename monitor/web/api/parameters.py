@@ -11,6 +11,7 @@ from typing import Annotated, Any, Literal, TypeVar, get_origin
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, StringConstraints, ValidationError, WithJsonSchema
 from pydantic.alias_generators import to_camel
+from pydantic.fields import FieldInfo
 from pydantic_core import PydanticCustomError, core_schema
 
 from monitor.config.problems import nearest
@@ -267,6 +268,11 @@ class PreflightQuery(Query):
 Parsed = TypeVar("Parsed", bound=Query)
 
 
+def fields_of(model: type[Query]) -> Mapping[str, FieldInfo]:
+    """The parameters of *model* by name."""
+    return {field.alias or name: field for name, field in model.model_fields.items()}
+
+
 def parse(model: type[Parsed], path: Mapping[str, str], query: Iterable[tuple[str, str]]) -> Parsed:
     """
     The parameters of a request.
@@ -274,7 +280,7 @@ def parse(model: type[Parsed], path: Mapping[str, str], query: Iterable[tuple[st
     Raises:
         ApiProblem: one is unknown, malformed, missing, or given too often; says what is allowed.
     """
-    fields = {field.alias or name: field for name, field in model.model_fields.items()}
+    fields = fields_of(model)
     texts: dict[str, list[str]] = {}
     for name, text in query:
         if name not in fields or name in path:

@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 from pydantic import AfterValidator, BeforeValidator, Field
 
 from monitor.domain.views.status import Filters
-from monitor.web.api.parameters import Ids, Number, Query, Several, Status, Text, choice_of, parse
+from monitor.web.api.parameters import Ids, Number, Query, Several, Status, Text, choice_of, fields_of, parse
 from monitor.web.api.problems import ApiProblem
 from monitor.web.status.board import StatusBoard
 
@@ -35,7 +35,7 @@ _Id = Annotated[Number, Field(ge=1)]
 class FilterQuery(Query):
     """Of the calendar, its feed and the forecast."""
 
-    health: Status | None = None
+    display_status: Status | None = None
     platform: _Word | None = None
     account: _Word | None = None
     label: Annotated[tuple[Annotated[_Word, AfterValidator(_label)], ...], Field(max_length=10)] = ()
@@ -82,7 +82,7 @@ class PreflightPageQuery(Query):
 
 def check(model: type[Query], query: Iterable[tuple[str, str]]) -> None:
     """Raises `ApiProblem` when a parameter is not one of *model*, or has no usable value; forms send empty fields, too."""
-    parse(model, {}, [(name, text.strip()) for name, text in query if text.strip() or name not in model.model_fields])
+    parse(model, {}, [(name, text.strip()) for name, text in query if text.strip() or name not in fields_of(model)])
 
 
 def check_known(board: StatusBoard, filters: Filters) -> None:

@@ -87,6 +87,7 @@ class Pages:
             page=page,
             filters=page.filters,
             sparklines=sparklines,
+            unread=past is None and any(row.view.connection.id not in sparklines for row in page.rows),
             no_charts=_NO_CHARTS,
             past=past,
         )

@@ -272,15 +272,15 @@ class StatusBoard:
 
     def choices(self, filters: Filters) -> tuple[Choice, ...]:
         """The filters by display status; those that would keep nothing are not offered."""
-        offers = [("", "All", len(self._sorted), Tone.IDLE)]
+        offers = [("", "All connections", len(self._sorted), Tone.IDLE)]
         offers += [(TROUBLE, "Trouble", self._in_trouble, Tone.BAD)]
         offers += [(status.value, STATUS_LABELS[status], self.counts[status], status.tone) for status in DisplayStatus]
         # One kind of trouble is all of it: two choices for the same connections would not add up.
         several = sum(bool(self.counts[status]) for status in DisplayStatus if status.in_trouble) > 1
         return tuple(
-            Choice(label, number, filters.address(health=value), filters.health == value, tone)
+            Choice(label, number, filters.address(status=value), filters.status == value, tone)
             for value, label, number, tone in offers
-            if filters.health == value or not value or (number and (value != TROUBLE or several))
+            if filters.status == value or not value or (number and (value != TROUBLE or several))
         )
 
     def platform_choices(self) -> tuple[tuple[str, str], ...]:

@@ -63,13 +63,10 @@ class Present:
             return kept[1]
 
     async def _make(self, now: datetime) -> Forecast:
-        engine, snapshot = self._engine(), self._snapshots.snapshot()
-        if engine is None:
-            return Forecast(now + AHEAD)
-        steps = forecast([(view.connection, view.state) for view in snapshot.connections], engine.config, snapshot.controls, now)
-        while True:
-            try:
-                next(steps)
-            except StopIteration as made:
-                return made.value  # type: ignore[no-any-return]
-            await self._clock.sleep(0)
+        engine, snapshot, made = self._engine(), self._snapshots.snapshot(), Forecast(now + AHEAD)
+        if engine is not None:
+            known = [(view.connection, view.state) for view in snapshot.connections]
+            for step in forecast(known, engine.config, snapshot.controls, now):
+                made = step
+                await self._clock.sleep(0)
+        return made
