@@ -117,13 +117,21 @@ def facts_of(config: Config, args: argparse.Namespace, known: Directory) -> dict
         one for one in same if all(routing.connection_facts(one)[name] == given[name] for name in ("account", "user") if name in given)
     ]
     own = {"account": config.accounts[0].name, "user": config.accounts[0].user_id}
+    platforms = KNOWN_PLATFORMS | {one.platform for one in known.connections}
     if named:
         own |= {**named[0].labels, **routing.connection_facts(named[0])}
     elif "connection" in given:
         own["platform"] = platform_of(given["connection"])
+        if own["platform"] not in platforms and known.connections:
+            # It is no id, so a name was meant.
+            _check(
+                "connection",
+                [given["connection"]],
+                {name for one in known.connections for name in (one.platform_id, *known.names.get(one.id, ()))},
+            )
     facts = {**dict.fromkeys(routing.RESERVED, ""), **_DEFAULTS, **own, **labels, **given}
     _check("account", [facts["account"]], [account.name for account in config.accounts])
-    _check("platform", filter(None, [facts["platform"]]), KNOWN_PLATFORMS | {one.platform for one in known.connections})
+    _check("platform", filter(None, [facts["platform"]]), platforms)
     return facts
 
 

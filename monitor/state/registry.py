@@ -162,13 +162,17 @@ class Registry(Engine):
         self.set_config(self._written.with_names(names))
         return True
 
+    def _has_names(self, account: str) -> bool:
+        """Whether names of its connections are known: they follow the first list a moment later."""
+        return any(any(_names_in(self.state(one.id))) for one in self.connections_of(account))
+
     def _names_of(self, connection: Connection) -> set[str]:
         return {name for name in (connection.name, *_names_in(self.state(connection.id))) if name}
 
     def find_unmatched(self) -> None:
         """Find the matchers that match nothing known, and log new ones; an account that was never listed is waited for, but not for long."""
         self.find_names()
-        now, unlisted = self.clock.monotonic(), self.config.discovering - self._by_account.keys() - self._listed
+        now, unlisted = self.clock.monotonic(), {name for name in self.config.discovering - self._listed if not self._has_names(name)}
         self._unlisted_since = {account: self._unlisted_since.get(account, now) for account in unlisted}
         if any(now - since < FIRST_LIST_WITHIN_SECONDS for since in self._unlisted_since.values()):
             return

@@ -9,6 +9,7 @@ from monitor.config import WebSettings
 from monitor.domain.views.snapshot import Snapshot
 from monitor.logs import configure
 from monitor.metrics import Metrics
+from monitor.web.connection_limits import Limits
 from monitor.web.server import WebServer
 from tests.bench.bench_scrape import a_view
 from tests.bench.result import Result, longest_hold
@@ -46,7 +47,11 @@ class _Port:
         self.views = [a_view(number, 0) for number in range(self.size)]
         self.snapshot = Snapshot(START, tuple(self.views))
         settings = WebSettings(listen="127.0.0.1:0")
-        self.server = WebServer(settings, Metrics(), lambda: self.snapshot, self.clock, lambda: (True, ""), fresh_seconds=1.0)
+        # On a busy machine the first feed of thousands takes longer than an answer may.
+        limits = Limits(answer_seconds=300.0)
+        self.server = WebServer(
+            settings, Metrics(), lambda: self.snapshot, self.clock, lambda: (True, ""), fresh_seconds=1.0, limits=limits
+        )
 
     async def change(self) -> None:
         """One connection was checked, and so much time went by that nothing is kept, not even the feed."""

@@ -147,6 +147,8 @@ async def test_routes(call: Call) -> None:
     assert (found["facts"]["connection"], found["facts"]["platform"]) == ("linkedin-page1", "linkedin")
     found = json.loads(await call("routes", "test", "--connection", "x-1", "--user", "Acme GmbH", "--json"))
     assert len(found["facts"]["user"]) == 24
+    with pytest.raises(UsageError, match=r"connection is never Company pag .*did you mean Company page"):
+        await call("routes", "test", "--connection", "Company pag")
     with pytest.raises(UsageError, match="2 connections are called Twin"):
         await call("routes", "test", "--connection", "Twin")
 

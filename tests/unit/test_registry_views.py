@@ -189,5 +189,6 @@ def test_unmatched_matchers_beside_accounts_without_connections() -> None:
         assert not registry.unmatched
         if not listed:
             asyncio.run(clock.advance(HOUR))
-        registry.note_listed("other", complete=listed)
+        for account in ("main", "other"):
+            registry.note_listed(account, complete=listed)
         assert [matcher.pattern for matcher in registry.unmatched] == ["x-nothing"]
