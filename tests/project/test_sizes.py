@@ -9,15 +9,15 @@ from tests.project.source import all_docstring_lines, docstring_lines, functions
 FUNCTION_LINES = 60
 MEDIAN_FUNCTION_LINES = 10
 MODULE_LINES = 500
-BUDGET = 50_900
+BUDGET = 51_300
 """Lines of `monitor/`, all counted."""
 
 PACKAGE_BUDGETS = {
     "cli": 5_250,
     "cluster": 950,
-    "config": 4_050,
+    "config": 4_250,
     "db": 5_650,
-    "domain": 11_400,
+    "domain": 11_500,
     "http": 950,
     "metrics": 900,
     "notify": 1_950,
