@@ -178,13 +178,17 @@ class Registry(Engine):
         if any(now - since < FIRST_LIST_WITHIN_SECONDS for since in self._unlisted_since.values()):
             return
         before = set(self.unmatched)
-        found = unmatched(self.config.matches(), self.connections())
-        self.unmatched = tuple(replace(matcher, meant=self._meant(matcher)) for matcher in found)
+        self.unmatched = self.unmatched_now()
         for matcher in self.unmatched:
             if matcher not in before:
                 fix = f"did you mean {matcher.meant}?" if matcher.meant else "correct it, or remove it."
                 advice = f"It matches nothing that is known: {fix}"
                 _log.warning("matcher.unmatched", where=matcher.where, matcher=matcher.name, pattern=matcher.pattern, advice=advice)
+
+    def unmatched_now(self) -> tuple[UnmatchedMatcher, ...]:
+        """The matchers that match none of the present connections."""
+        found = unmatched(self.config.matches(), self.connections())
+        return tuple(replace(matcher, meant=self._meant(matcher)) for matcher in found)
 
     def _meant(self, matcher: UnmatchedMatcher) -> str:
         """What to write instead: the id of what the API or the configuration calls so, or the nearest known value; empty if none is near."""

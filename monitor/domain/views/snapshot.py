@@ -163,6 +163,7 @@ class Snapshot:
         users: names of managed users by id.
         storage_failure: why the database takes no writes, and since when; None while it does.
         active: names the instance that is active while this one is a standby; "" otherwise.
+        heartbeat_problem: why heartbeats are withheld, where that was asked for; "" while they are not.
         cluster: what is exported of a node of a cluster, whose snapshot holds its own shards alone; None without one.
     """
 
@@ -181,6 +182,7 @@ class Snapshot:
     users: Mapping[str, str] = field(default_factory=dict)
     storage_failure: StorageFailure | None = None
     active: str = ""
+    heartbeat_problem: str = ""
     cluster: ClusterFacts | None = None
 
     @property
