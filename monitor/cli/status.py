@@ -93,7 +93,7 @@ def load(config: Config, clock: Clock) -> Snapshot:
             registry.snapshot(now),
             unmatched=registry.unmatched_now() if registry.ids() else (),
             unrouted=_unrouted(database.reader, registry.config),
-            heartbeat_problem=_heartbeat_problem(config, registry, now),
+            heartbeat_problem=heartbeat_problem(config, registry, now),
         )
 
 
@@ -115,7 +115,8 @@ def _unrouted(reader: Reader, config: "EvaluationConfig") -> int:
     )
 
 
-def _heartbeat_problem(config: Config, registry: "Registry", now: datetime) -> str:
+def heartbeat_problem(config: Config, registry: "Registry", now: datetime) -> str:
+    """Why heartbeats are withheld at *now*; empty while they are not, or when none are configured."""
     if config.heartbeat.url is None:
         return ""
     watched = ((connection, registry.state(connection.id)) for connection in registry.connections())

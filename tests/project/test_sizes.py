@@ -13,7 +13,7 @@ BUDGET = 51_300
 """Lines of `monitor/`, all counted."""
 
 PACKAGE_BUDGETS = {
-    "cli": 5_250,
+    "cli": 5_350,
     "cluster": 950,
     "config": 4_250,
     "db": 5_650,
@@ -26,7 +26,7 @@ PACKAGE_BUDGETS = {
     "schemas": 1_450,
     "simulator": 2_450,
     "state": 1_600,
-    "text": 2_150,
+    "text": 2_250,
     "web": 7_150,
     "workers": 2_250,
 }
