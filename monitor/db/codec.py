@@ -180,7 +180,7 @@ def _with_unknown(document: bytes, unknown: str) -> bytes:
     for path, value in json.loads(unknown):
         place = fields
         for key in path[:-1]:
-            place = place.setdefault(key, {}) if isinstance(place, dict) else {}
+            place = place.get(key, {}) if isinstance(place, dict) else {}
         if isinstance(place, dict):
             place[path[-1]] = value
     return json.dumps(fields, separators=(",", ":"), ensure_ascii=False).encode()

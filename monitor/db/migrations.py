@@ -66,13 +66,13 @@ class Migration:
 @cache
 def _all_migrations(folder: Path) -> tuple[Migration, ...]:
     """The migrations in order."""
+    return tuple(_read(file) for file in sorted((folder / "versions").glob("*.py")))
 
-    def read(file: Path) -> Migration:
-        revision_, source = file.stem.partition("_")[0], file.read_text(encoding="utf-8")
-        reads = _READS.search(source)
-        return Migration(revision_, reads[1] if reads else revision_, _CONTRACT.search(source) is not None)
 
-    return tuple(read(file) for file in sorted((folder / "versions").glob("*.py")))
+def _read(file: Path) -> Migration:
+    revision_, source = file.stem.partition("_")[0], file.read_text(encoding="utf-8")
+    reads = _READS.search(source)
+    return Migration(revision_, reads[1] if reads else revision_, _CONTRACT.search(source) is not None)
 
 
 def known() -> set[str]:

@@ -21,7 +21,7 @@ from sqlalchemy import (
     text,
 )
 
-REVISION = "0019"
+REVISION = "0016"
 
 metadata = MetaData(
     naming_convention={

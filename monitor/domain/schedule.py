@@ -73,7 +73,7 @@ def first_due(connection: Connection, state: ConnectionState, now: datetime, pol
     if state.last_check_at is None:
         return max(SHORTEST, min(wait, phase_of(connection) * FIRST_WITHIN))
     if state.last_check_at + _regular_gap(connection, policy) <= now + wait - pace(connection, state, policy):
-        return SHORTEST
+        return timedelta(0)
     if state.pending is not None or state.pending_cause is not None:
         wait = min(wait, _recheck_pause(connection, policy))
     return max(SHORTEST, wait)

@@ -28,8 +28,8 @@ def measure() -> Iterator[Result]:
         for nodes, limit in NODES.items():
             with tempfile.TemporaryDirectory() as folder:
                 speed, cpu = asyncio.run(_run(server, Path(folder), nodes))
-            yield Result(f"checks per second, {nodes} nodes", speed, "/s")
-            yield Result(f"CPU per check, {nodes} nodes", 1000 * cpu, "ms")
+            yield Result(f"checks per second, {nodes} node{'s' * (nodes > 1)}", speed, "/s")
+            yield Result(f"CPU per check, {nodes} node{'s' * (nodes > 1)}", 1000 * cpu, "ms")
             alone = alone or cpu
             if limit is not None:
                 yield Result(f"CPU per check, {nodes} nodes against one", cpu / alone, "x", limit=limit)

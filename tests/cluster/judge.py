@@ -92,7 +92,7 @@ def _rest(cluster: Cluster) -> Iterator[str]:
     for state, count in cluster.rows("SELECT state, count(*) FROM deliveries WHERE state <> 'delivered' GROUP BY state"):
         yield f"{count} deliveries are {state}"
     for subject, count in cluster.rows(
-        "SELECT subject, count(*) FROM incidents WHERE closed_at IS NULL GROUP BY subject HAVING count(*) > 1"
+        "SELECT subject, count(*) FROM incidents WHERE closed_at IS NULL GROUP BY subject, topic HAVING count(*) > 1"
     ):
         yield f"{count} incidents of {subject} are open"
     posted = {delivery.webhook_id for delivery in cluster.posts()}

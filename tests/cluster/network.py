@@ -14,7 +14,9 @@ from collections.abc import AsyncIterator, Callable, Iterable, Iterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 
-_HOST, _GUEST = "10.213.77.1", "10.213.77.2"
+# Each process has addresses of its own: others may run such a network at the same time.
+_SUBNET = f"10.{200 + os.getpid() // 250 % 50}.{os.getpid() % 250}"
+_HOST, _GUEST = f"{_SUBNET}.1", f"{_SUBNET}.2"
 
 
 @dataclass
@@ -76,8 +78,7 @@ async def network(ports: Iterable[int], direct: Iterable[int] = ()) -> AsyncIter
     async with AsyncExitStack() as stack:
         stack.enter_context(_linked(made))
         for port in (*ports, *direct):
-            server = await _forward(_HOST, port, "127.0.0.1", made.asked_at)
-            stack.callback(server.close)
+            await stack.enter_async_context(_forwarded(_HOST, port, "127.0.0.1", made.asked_at))
         words = [sys.executable, "-m", "tests.cluster.network", _HOST, *map(str, ports)]
         forwarder = await asyncio.to_thread(subprocess.Popen, [*made.prefix, *words], stdout=subprocess.PIPE)
         stack.callback(forwarder.wait)
@@ -110,20 +111,36 @@ def _do(*words: str) -> None:
     assert done.returncode == 0, f"{' '.join(words)}: {done.stderr}"
 
 
-async def _forward(listen: str, port: int, host: str, asked_at: dict[int, float]) -> asyncio.Server:
+@asynccontextmanager
+async def _forwarded(listen: str, port: int, host: str, asked_at: dict[int, float]) -> AsyncIterator[None]:
+    handlers: set[asyncio.Task[None]] = set()
+    writers: set[asyncio.StreamWriter] = set()
+
     async def connected(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        handler = asyncio.current_task()
+        assert handler is not None
+        handlers.add(handler)
+        writers.add(writer)
         try:
             to_reader, to_writer = await asyncio.open_connection(host, port)
         except OSError:
             writer.close()
             return
-        tasks = {
-            asyncio.create_task(_copy(reader, to_writer, lambda: asked_at.update({port: time.monotonic()}))),
-            asyncio.create_task(_copy(to_reader, writer, lambda: None)),
-        }
-        await asyncio.wait(tasks)
+        writers.add(to_writer)
+        await asyncio.gather(
+            _copy(reader, to_writer, lambda: asked_at.update({port: time.monotonic()})), _copy(to_reader, writer, lambda: None)
+        )
 
-    return await asyncio.start_server(connected, listen, port)
+    server = await asyncio.start_server(connected, listen, port)
+    try:
+        yield
+    finally:
+        server.close()
+        for handler in handlers:
+            handler.cancel()
+        await asyncio.gather(*handlers, return_exceptions=True)
+        for writer in writers:
+            writer.transport.abort()
 
 
 async def _copy(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, note: Callable[[], None]) -> None:
@@ -136,11 +153,12 @@ async def _copy(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, note
 
 
 async def _serve(host: str, ports: Iterable[int]) -> None:
-    for port in ports:
-        await _forward("127.0.0.1", port, host, {})
-    sys.stdout.write("forwarding\n")
-    sys.stdout.flush()
-    await asyncio.Event().wait()
+    async with AsyncExitStack() as stack:
+        for port in ports:
+            await stack.enter_async_context(_forwarded("127.0.0.1", port, host, {}))
+        sys.stdout.write("forwarding\n")
+        sys.stdout.flush()
+        await asyncio.Event().wait()
 
 
 if __name__ == "__main__":

@@ -39,7 +39,7 @@ _WAITS = 5
 
 _SHORTEST_WAIT = 1_000
 _UPGRADE_LOCK = LOCK + 1
-_SCHEMA_KNOWN_SINCE = "0019"
+_SCHEMA_KNOWN_SINCE = "0016"
 """Since this schema the row of a node says which one it needs."""
 
 _CONFIGS = "cluster_configs"
