@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from monitor.clock import Clock, Continuity
 from monitor.config import Config
+from monitor.config.matchers import with_platform
 from monitor.config.problems import nearest
 from monitor.db import (
     Reader,
@@ -185,23 +186,35 @@ class Registry(Engine):
         if any(now - since < FIRST_LIST_WITHIN_SECONDS for since in self._unlisted_since.values()):
             return
         before = set(self.unmatched)
-        found = unmatched(self.config.matches(), self.connections())
-        self.unmatched = tuple(replace(matcher, meant=self._meant(matcher)) for matcher in found)
+        self.unmatched = self.unmatched_now()
         for matcher in self.unmatched:
             if matcher not in before:
                 fix = f"did you mean {matcher.meant}?" if matcher.meant else "correct it, or remove it."
                 advice = f"It matches nothing that is known: {fix}"
                 _log.warning("matcher.unmatched", where=matcher.where, matcher=matcher.name, pattern=matcher.pattern, advice=advice)
 
+    def unmatched_now(self) -> tuple[UnmatchedMatcher, ...]:
+        """The matchers that match none of the present connections."""
+        found = unmatched(self.config.matches(), self.connections())
+        return tuple(replace(matcher, meant=self._meant(matcher)) for matcher in found)
+
     def _meant(self, matcher: UnmatchedMatcher) -> str:
-        """What to write instead: the id of what the API calls so, or the nearest known value."""
-        words = {value: value for value in known_values(self.connections()).get(matcher.name, ())}
+        """What to write instead: the id of what the API or the configuration calls so, or the nearest known value; empty if none is near."""
+        known = known_values(self.connections())
+        words = {value: value for value in known.get(matcher.name, ())}
+        if matcher.name == "user":
+            words |= {name: name for name in self.config.users.values()}
         if matcher.name == "connection":
             for connection in self.connections():
                 for name in self._names_of(connection):
                     words[name] = f"{words[name]}|{connection.platform_id}" if name in words else connection.platform_id
-        close = nearest(matcher.pattern, sorted(words))
-        return words[close] if close is not None else ""
+        choices = [choice.strip() for choice in matcher.pattern.split("|")]
+        close = {choice: nearest(choice, sorted(filter(None, words))) for choice in choices}
+        right = {choice: words[word] for choice, word in close.items() if word is not None}
+        if matcher.name == "connection":
+            platforms = known["platform"]
+            right = {choice: other for choice in choices if (other := with_platform(choice, platforms)) is not None} | right
+        return "|".join(dict.fromkeys(right.get(choice, choice) for choice in choices)) if right else ""
 
     def find_loads(self) -> None:
         """Add up the checks of each account, and log when an account newly has more than it may send."""

@@ -14,7 +14,7 @@ from monitor.domain.routes import Route
 from monitor.domain.routing.rules import ReceiverRule
 from monitor.domain.views.snapshot import OutboxView
 from monitor.simulator import faults
-from monitor.workers.heartbeat import is_late, is_unreachable
+from monitor.text.heartbeats import is_late, is_unreachable
 from tests.builders import DAY, HOUR, MINUTE, SECOND, START, at
 from tests.delivering import World, a_world
 

@@ -164,6 +164,7 @@ class Snapshot:
         storage_failure: why the database takes no writes, and since when; None while it does.
         notices: what was lost lately, without an incident.
         active: names the instance that is active while this one is a standby; "" otherwise.
+        heartbeat_problem: why heartbeats are withheld, where that was asked for; "" while they are not.
         cluster: what is exported of a node of a cluster, whose snapshot holds its own shards alone; None without one.
     """
 
@@ -183,6 +184,7 @@ class Snapshot:
     storage_failure: StorageFailure | None = None
     notices: tuple[Notification, ...] = ()
     active: str = ""
+    heartbeat_problem: str = ""
     cluster: ClusterFacts | None = None
 
     @property
