@@ -17,7 +17,7 @@ PACKAGE_BUDGETS = {
     "cluster": 950,
     "config": 4_050,
     "db": 5_650,
-    "domain": 11_400,
+    "domain": 11_450,
     "http": 950,
     "metrics": 900,
     "notify": 1_950,
@@ -27,7 +27,7 @@ PACKAGE_BUDGETS = {
     "simulator": 2_450,
     "state": 1_600,
     "text": 2_150,
-    "web": 7_150,
+    "web": 7_200,
     "workers": 2_250,
 }
 """Package -> how many lines it may have. Raise one only with a reason in the commit."""
