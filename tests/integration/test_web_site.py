@@ -444,6 +444,18 @@ async def test_feed_without_its_library(site: Site, monkeypatch: pytest.MonkeyPa
     assert (status, "pip install 'postpost-monitor[calendar]'" in text) == (501, True)
 
 
+async def test_clocks_of_utc_days(site: Site) -> None:
+    """What stands below the heading of a UTC day is never shown in the reader's zone."""
+    _, page = await site.get("/calendar")
+    _, script = await site.get("/static/live.js")
+    clocks = re.findall(r"<time([^>]*)>\d\d:\d\d</time>", page)
+
+    assert clocks
+    assert all('class="utc"' in clock for clock in clocks)
+    assert 'class="zone"' not in page
+    assert "time[datetime]:not(.utc)" in script
+
+
 async def test_calendar_software(site: Site, tmp_path: Path) -> None:
     """A real calendar program takes the feed over, whole, also one with awkward names."""
     names = ["Ödd; page, with \\ and \n", "شركة عربية", "x" * 300, "plain"]
