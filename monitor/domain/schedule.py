@@ -168,11 +168,15 @@ def _until_confirmed(connection: Connection, state: ConnectionState, now: dateti
     return max(policy.spacing, min(pause, regular))
 
 
+def regular_at(connection: Connection, state: ConnectionState, after: datetime, policy: Policy) -> datetime:
+    """Return the first regular instant of a connection that is not before *after*."""
+    every = pace(connection, state, policy)
+    return after + (ORIGIN + phase_of(connection) * every - after) % every
+
+
 def _until_regular(connection: Connection, state: ConnectionState, now: datetime, policy: Policy, *, at_least: timedelta) -> timedelta:
     """Return the wait from *now* to the first regular instant that is at least *at_least* away."""
-    every = pace(connection, state, policy)
-    offset = phase_of(connection) * every
-    return at_least + (ORIGIN + offset - now - at_least) % every
+    return regular_at(connection, state, now + at_least, policy) - now
 
 
 def _was_regular(connection: Connection, state: ConnectionState, now: datetime, policy: Policy) -> bool:

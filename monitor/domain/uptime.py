@@ -54,10 +54,14 @@ class Uptime:
         return self.ok + self.down + self.excluded
 
     @property
+    def counted(self) -> timedelta:
+        """How much of the span `ratio` is of."""
+        return self.ok + self.down
+
+    @property
     def ratio(self) -> float | None:
         """The share of `ok` in `ok` and `down`; None when both are zero."""
-        counted = self.ok + self.down
-        return self.ok / counted if counted else None
+        return self.ok / self.counted if self.counted else None
 
     def __add__(self, other: "Uptime") -> "Uptime":
         return Uptime(self.ok + other.ok, self.down + other.down, self.excluded + other.excluded, self.unknown + other.unknown)

@@ -37,6 +37,7 @@ from monitor.domain.silencing.acks import Ack
 from monitor.domain.views.snapshot import ConnectionView, IncidentView, Snapshot
 from monitor.errors import DeliveryReason, Reason, StoreUnavailable
 from monitor.metrics import Metrics
+from monitor.text.format import moment
 from monitor.web.changes import MOST_STREAMS
 from monitor.web.server import WebServer
 from tests.builders import DAY, HOUR, MINUTE, a_connection, a_notification, a_state, a_token_belief
@@ -443,6 +444,18 @@ async def test_feed_without_its_library(site: Site, monkeypatch: pytest.MonkeyPa
     assert (status, "pip install 'postpost-monitor[calendar]'" in text) == (501, True)
 
 
+async def test_clocks_of_utc_days(site: Site) -> None:
+    """What stands below the heading of a UTC day is never shown in the reader's zone."""
+    _, page = await site.get("/calendar")
+    _, script = await site.get("/static/live.js")
+    clocks = re.findall(r"<time([^>]*)>\d\d:\d\d</time>", page)
+
+    assert clocks
+    assert all('class="utc"' in clock for clock in clocks)
+    assert 'class="zone"' not in page
+    assert "time[datetime]:not(.utc)" in script
+
+
 async def test_calendar_software(site: Site, tmp_path: Path) -> None:
     """A real calendar program takes the feed over, whole, also one with awkward names."""
     names = ["Ödd; page, with \\ and \n", "شركة عربية", "x" * 300, "plain"]
@@ -486,6 +499,35 @@ async def test_as_it_was(site: Site) -> None:
         status, page = await site.get(f"/?at={text}")
         assert (status, "<title>Invalid parameter at" in page) == (400, True)
     assert (await site.get("/?at="))[0] == 200
+
+
+async def test_as_it_was_in_full(site: Site, sqlite_url: str) -> None:
+    """It has names, what was not checked yet, and what operators had done by then; before the first check it says when history begins."""
+
+    def _add(store: Store) -> None:
+        first = store.ensure_connections([ConnectionSpec("main", "", f"threads-{number}", "threads") for number in (1, 2, 3)])
+        store.record_checks([CheckRow(first["main", "", "threads-2"], NOW - 30 * MINUTE, Reason.OK, 100, 200, None, "")])
+
+    await site.database.write(_add)
+    with operator_session(sqlite_url) as operations:
+        operations.acknowledge(Ack(Topic.CONNECTION, str(site.connection.id), 2, "error", NOW - 20 * MINUTE, "anna", "calling"))
+        match, ends_at = {"connection": "threads-*"}, NOW + DAY
+        silence = operations.add_silence(
+            match, starts_at=NOW - HOUR, ends_at=ends_at, author="bert", reason="moving", now=NOW - 25 * MINUTE
+        )
+        operations.expire_silence(silence.id, NOW - 5 * MINUTE)
+    (view,) = site.snapshot.connections
+    named = replace(view, connection=replace(view.connection, spec=replace(view.connection.spec, name=None)))
+    site.snapshot = replace(site.snapshot, connections=(replace(named, state=replace(view.state, display_name="Odd shop")),))
+
+    before, after = [(await site.get(f"/?at={NOW - ago * MINUTE:%Y-%m-%dT%H:%MZ}"))[1] for ago in (26, 15)]
+
+    assert all("Odd shop" in page and "threads-1" in page and "threads-3" not in page for page in (before, after))
+    assert all("1 of 3 connections is broken" in _shown(page) for page in (before, after))
+    assert ["Acknowledged by anna" in page for page in (before, after)] == [False, True]
+    assert [f"Silenced until {moment(ends_at)} by bert" in page for page in (before, after)] == [False, True]
+    status, page = await site.get("/?at=2020-01-01T00:00Z")
+    assert (status, "The history begins at" in page, "watched yet" in page) == (404, True, False)
 
 
 async def test_can_i_post(site: Site) -> None:

@@ -9,13 +9,14 @@ from monitor.domain.delivery.digests import PendingDelivery, build_digest, plan
 from monitor.domain.delivery.retries import AttemptResult, CircuitBreaker, after_attempt, next_attempt
 from monitor.domain.evaluation import evaluate_check, scope_context
 from monitor.domain.events import FINE, EventType, IncidentRef, NotificationReason, Severity, Topic
+from monitor.domain.expiry import estimate
 from monitor.domain.notifications import decide
 from monitor.domain.notifications.build import NotificationContext
 from monitor.domain.notifications.build import build_notification as announcement_of
 from monitor.domain.policy import DigestPolicy, ExpiryPolicy, Policy, RetryPolicy, ScopePolicy
 from monitor.domain.reasons import Health, Scope
 from monitor.domain.replies.checks import Verdict
-from monitor.domain.replies.token_life import TokenLife
+from monitor.domain.replies.token_life import TokenLife, parse_token_life
 from monitor.domain.routing.rules import facts, matches
 from monitor.domain.scopes.api import _down_since
 from monitor.domain.scopes.key import STORAGE, ScopeKey, scopes_above
@@ -26,7 +27,7 @@ from monitor.domain.topics import ScopeContext, is_confirmed, note_pending, seve
 from monitor.domain.views.past import views_at
 from monitor.domain.views.snapshot import IncidentView
 from monitor.errors import DeliveryReason, Reason
-from tests.builders import DAY, HOUR, MINUTE, SECOND, START, a_connection, a_notification, a_state, an_observation, at
+from tests.builders import DAY, HOUR, MINUTE, SECOND, START, a_connection, a_notification, a_state, a_token_belief, an_observation, at
 from tests.story import Story
 
 OK, BAD, LIE = Reason.OK, Reason.CREDENTIAL_REJECTED, Reason.PLATFORM_UNKNOWN
@@ -337,6 +338,22 @@ def test_what_hides_a_state_at_an_earlier_moment(scope: str, reason: Reason | No
     own = IncidentView(IncidentRef(Topic.CONNECTION, "1", 1, at(-HOUR)), Scope.CONNECTION, 1, "error", Severity.CRITICAL, reason, "")
     (past,) = views_at([(a_connection(), failed, failed, TokenLife())], [own, view], at(MINUTE), Policy())
     assert (past.state.health, past.suppressed_by) == (Health.ERROR, scope if kind is Scope.API else None), "notified before"
+
+
+def test_end_of_a_token_at_an_earlier_moment() -> None:
+    """It is what later checks narrowed while it is the same token; that of a renewed one is as wide as the text was."""
+    passed = an_observation(OK, START)
+    ends = []
+    for days in (10.5, 60):
+        belief = a_token_belief(at(days * DAY), latest_at=at(days * DAY + MINUTE), exact_at=None)
+        present = {1: a_state(token=belief)}
+        (past,) = views_at([(a_connection(), passed, passed, parse_token_life("10d"))], (), at(MINUTE), Policy(), present)
+        ends.append((estimate.window(past.state.token) == estimate.window(belief), estimate.uncertainty(past.state.token)))
+    assert [narrow for narrow, _ in ends] == [True, False]
+    assert ends[1][1] is not None
+    assert ends[1][1] >= 11 * HOUR
+    (past,) = views_at([(a_connection(), None, None, TokenLife())], (), at(MINUTE), Policy())
+    assert (past.state.health, past.state.last_check_at) == (Health.UNKNOWN, None)
 
 
 def test_inconclusive_check_at_an_earlier_moment() -> None:

@@ -4,6 +4,7 @@ from dataclasses import replace
 from datetime import timedelta
 
 from monitor.domain.engine import EngineConfig
+from monitor.domain.expiry.estimate import GRACE, window
 from monitor.domain.projections.forecast import Forecast, ForecastEvent, begins_at, forecast, forecast_of
 from monitor.domain.replies.token_life import parse_token_life
 from monitor.domain.routes import Route
@@ -68,6 +69,32 @@ def _printed(left: timedelta) -> str:
     return f"{left.days}d" if left >= DAY else f"{left // timedelta(hours=1)}h"
 
 
+def test_when_it_fails() -> None:
+    """A token that has ended fails the next regular check: a few checks after its end that is confirmed."""
+    story = _story("10d")
+    ends = window(story.state().token)
+    (expired,) = [event for event in _forecast(story) if event.notification.type == "token.expired"]
+
+    assert ends is not None
+    assert ends[1] <= expired.at <= ends[1] + story.connections[1].interval + 3 * story.policy.recheck
+
+
+def test_passes_after_its_end() -> None:
+    """A check that passed after the end is believed: what is told comes when the end counts as passed."""
+    story = _story("10d")
+    ends = window(story.state().token)
+    assert ends is not None
+    state, now = replace(story.state(), last_passed_at=ends[1]), ends[1] + MINUTE
+    assert begins_at(story.connections[1], state, story.policy, now, now + DAY) is not None
+    events = [
+        event
+        for events in forecast_of([(story.connections[1], state)], _config(story), story.engine.controls, now, now + DAY)
+        for event in events
+        if event.notification.type == "token.expired"
+    ]
+    assert [event.at >= ends[1] + GRACE for event in events] == [True]
+
+
 def test_nothing_ahead() -> None:
     """A token without an end, or with one that is far away, makes no notification and no work."""
     for left in (None, "59d"):
@@ -101,8 +128,8 @@ def _forecast_of_all(story: Story) -> Forecast:
 
 
 def _fleet_that_ends(count: int, works: int) -> Story:
-    """Connections of one platform, the tokens of *count* of which end at the same time; *works* others have none that ends."""
-    story = Story(connections=fleet(count + works))
+    """Connections of one platform, checked within the time of a re-check; the tokens of *count* end together, those of *works* others do not."""
+    story = Story(connections=fleet(count + works, interval=MINUTE / 3))
     for number, connection in story.connections.items():
         left = "8d" if number <= count else "59d"
         story.check(number=number, reply=a_reply(platform_id=connection.platform_id, token=parse_token_life(left), permissions=("p",)))

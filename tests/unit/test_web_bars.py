@@ -57,8 +57,8 @@ def test_bar() -> None:
 
     assert (len(bar.slots), bar.slots[0].day, bar.slots[-1].day) == (DAYS, TODAY - 89 * DAY, TODAY)
     assert [slot.day for slot in bar.troubled] == [TODAY - DAY, TODAY - 3 * DAY]
-    assert (bar.percent, bar.watched) == ("70 %", "of the 5d watched")
-    assert bar.text == "Uptime 70 % of the 5d watched, 2 days with downtime."
+    assert (bar.percent, bar.counted) == ("70 %", "of the 5d counted")
+    assert bar.text == "Uptime 70 % of the 5d counted, 2 days with downtime."
 
 
 def test_windows() -> None:
@@ -67,16 +67,17 @@ def test_windows() -> None:
     assert windows_of(uptimes, NOW) == (
         WindowUptime("24 hours", "100 %", ""),
         WindowUptime("7 days", "85.71 %", ""),
-        WindowUptime("30 days", "90 %", "of the 10d watched"),
+        WindowUptime("30 days", "90 %", "of the 10d counted"),
         WindowUptime("90 days", "", ""),
     )
 
 
 def test_short_history() -> None:
-    """A share is never of more time than was watched: 51 seconds are no 90 days, and are said once."""
+    """A share is never of more time than counts: 51 seconds are no 90 days, and are said once; silenced time is no part of them."""
     seen = Uptime(down=51 * SECOND)
-    assert windows_of(dict.fromkeys(("24h", "7d", "30d", "90d"), seen), NOW) == (WindowUptime("24 hours", "0 %", "of the 51s watched"),)
-    assert _bar(seen).watched == "of the 51s watched"
+    assert windows_of(dict.fromkeys(("24h", "7d", "30d", "90d"), seen), NOW) == (WindowUptime("24 hours", "0 %", "of the 51s counted"),)
+    assert _bar(seen).counted == "of the 51s counted"
+    assert _bar(Uptime(down=51 * SECOND, excluded=HOUR)).counted == "of the 51s counted"
 
 
 def test_open_outage() -> None:

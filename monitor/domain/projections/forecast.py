@@ -1,7 +1,7 @@
 """
 What is notified, to whom and when, if nobody does anything: the engine on a virtual clock.
 
-Everything that works goes on working until its token ends; from then on its checks fail. What is broken stays broken. Open scope
+Everything that works goes on working until its token ends; from the next regular check on its checks fail. What is broken stays broken. Open scope
 incidents are taken as over. Connections of one platform whose tokens end within so little time that the engine takes them together are
 evaluated by one engine, with others of the platform that are looked at then and work; all others are evaluated alone. Only moments at
 which something may change are evaluated, so the cost is that of a few checks for each connection of which something is expected,
@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
+from monitor.domain import schedule
 from monitor.domain.connections import Connection
 from monitor.domain.copies import replace
 from monitor.domain.delivery.digests import PendingDelivery, plan
@@ -136,7 +137,7 @@ def begins_at(connection: Connection, state: ConnectionState, policy: Policy, no
     expiry = policy.expiry_for(connection.platform)
     if expiry.thresholds and estimate.has_estimate(state.token.status, connection.platform, expiry):
         moments += [moment for moment in levels.crossings(state.token, expiry) if moment > now]
-        ended = _fails_at(connection, state, policy)
+        ended = _fails_at(connection, state, policy, now)
         moments += [ended] if ended is not None and ended > now else []
     first = min(moments, default=None)
     return max(first, now) if first is not None and first <= until else None
@@ -176,7 +177,7 @@ def _together(expected: Sequence[Known], known: Sequence[Known], config: EngineC
     within = reach(policy.scopes, max(policy.scopes.window, 2 * policy.interval))
     ends: dict[str, list[tuple[datetime, int]]] = defaultdict(list)
     for number, (connection, state) in enumerate(expected):
-        at = _fails_at(connection, state, policy)
+        at = _fails_at(connection, state, policy, now)
         if at is None or at <= now:
             yield [expected[number]]
         else:
@@ -222,7 +223,7 @@ class _Course:
         self.engine.set_connections(self.connections.values())
         self.engine.restore({connection.id: state for connection, state in self.known}, ())
         self.engine.set_requests(self.controls.silences, self.controls.acks.values())
-        ends = ((connection.id, _fails_at(connection, state, self.policy)) for connection, state in self.known)
+        ends = ((connection.id, _fails_at(connection, state, self.policy, self.now)) for connection, state in self.known)
         self.ended_at = {number: at for number, at in ends if at is not None and at > self.now}
 
     def run(self, until: datetime) -> Iterator[Evaluation | None]:
@@ -311,9 +312,12 @@ def _still(state: ConnectionState, at: datetime) -> ConnectionState:
     )
 
 
-def _fails_at(connection: Connection, state: ConnectionState, policy: Policy) -> datetime | None:
+def _fails_at(connection: Connection, state: ConnectionState, policy: Policy, now: datetime) -> datetime | None:
     """When the checks begin to fail because the token has ended; None when it has no end that counts, or fails already."""
     ends = estimate.window(state.token)
     if state.health is not Health.OK or ends is None or renews_itself(state, connection.platform, policy.expiry_for(connection.platform)):
         return None
-    return ends[1] + estimate.GRACE
+    if state.last_passed_at is not None and state.last_passed_at >= ends[1]:
+        # It passed after that end, which the engine takes as passed a little later.
+        return ends[1] + estimate.GRACE
+    return schedule.regular_at(connection, state, max(ends[1], now + schedule.SHORTEST), policy)

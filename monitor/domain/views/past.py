@@ -1,6 +1,7 @@
 """The views of connections at an earlier moment, made of what rows tell of it."""
 
-from collections.abc import Iterable, Mapping
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime, timedelta
 
 from monitor.domain.connections import Connection
@@ -20,27 +21,58 @@ from monitor.domain.views.snapshot import ConnectionView, IncidentView
 
 # The interval may have been another one then.
 _LEAST_STALE = timedelta(hours=1)
+NOTHING_KNOWN: Mapping[int, ConnectionState] = {}
 _HEALTH = {Outcome.PASSED: Health.OK, Outcome.UNSUPPORTED: Health.UNSUPPORTED}
 
 
 def views_at(
-    checks: Iterable[tuple[Connection, Observation, Observation | None, TokenLife]],
+    checks: Iterable[tuple[Connection, Observation | None, Observation | None, TokenLife]],
     incidents: Iterable[IncidentView],
     at: datetime,
     policy: Policy,
+    present: Mapping[int, ConnectionState] = NOTHING_KNOWN,
 ) -> tuple[ConnectionView, ...]:
     """
     The view of each connection at the moment *at*, of its last check until then, its last conclusive one and the *incidents* that were open.
 
     Health is that of the incident, else of the conclusive check, which gave the token's life; a connection that was not checked for longer than `stale_after` is unknown.
+
+    Names, and the end of a token that is the same one, are those of the *present* state, by connection id.
     """
     open_then = list(incidents)
-    own = {one.connection_id: one for one in open_then if one.connection_id is not None and one.incident.topic is Topic.CONNECTION}
+    own: dict[int, list[IncidentView]] = defaultdict(list)
+    for one in open_then:
+        if one.connection_id is not None and one.scope is Scope.CONNECTION:
+            own[one.connection_id].append(one)
     scopes = {scope.key: scope for scope in (_scope(one) for one in open_then if one.scope is not Scope.CONNECTION)}
     return tuple(
-        _view(connection, _state(connection, last, evidence, life, own.get(connection.id), at, policy), scopes, at, policy)
+        _view(
+            connection,
+            _with_present(
+                _state(connection, last, evidence, life, own.get(connection.id, ()), at, policy) if last is not None else ConnectionState(),
+                present.get(connection.id),
+            ),
+            scopes,
+            at,
+            policy,
+        )
         for connection, last, evidence, life in checks
     )
+
+
+def _with_present(state: ConnectionState, present: ConnectionState | None) -> ConnectionState:
+    """*state* with the names that are known now, and with the end of its token, narrowed by later checks, if that is the same."""
+    if present is None:
+        return state
+    state = replace(state, display_name=present.display_name, username=present.username)
+    then, later = estimate.window_from_text(state.token), estimate.window_from_text(present.token)
+    if then is None or (later is not None and then.intersect(later) is None):
+        return state
+    exact_at = None if estimate.disagree(present.token.exact_at, then) else present.token.exact_at
+    if later is None and exact_at is None:
+        return state
+    ends = later or then
+    return replace(state, token=replace(state.token, earliest_at=ends.earliest_at, latest_at=ends.latest_at, exact_at=exact_at))
 
 
 def _scope(incident: IncidentView) -> ScopeState:
@@ -58,7 +90,7 @@ def _view(
     wider = [scopes[key].topic.opened_at for key in (above.platform, above.group) if key in scopes]
     if own.opened_at is not None and all(opened_at is not None and own.opened_at < opened_at for opened_at in wider):
         # Nothing suppressed its notification when it opened.
-        state = replace(state, topics={Topic.CONNECTION: replace(own, notified=LastNotified(own.level))})
+        state = replace(state, topics={**state.topics, Topic.CONNECTION: replace(own, notified=LastNotified(own.level))})
     context = scope_context(connection, state, above, scopes, at, at, policy, policy.api_window)
     key = hiding_scope(context, scopes)
     return ConnectionView(connection, state, str(key) if key is not None else None)
@@ -69,7 +101,7 @@ def _state(
     last: Observation,
     evidence: Observation | None,
     life: TokenLife,
-    incident: IncidentView | None,
+    incidents: Sequence[IncidentView],
     at: datetime,
     policy: Policy,
 ) -> ConnectionState:
@@ -94,16 +126,18 @@ def _state(
         first_failed_at=known_at if outcome is Outcome.FAILED else None,
         token=token,
     )
+    topics = {
+        one.incident.topic: TopicState(one.level, one.incident.opened_at, one.incident.number, one.incident.opened_at) for one in incidents
+    }
+    state = replace(state, topics=topics)
+    incident = next((one for one in incidents if one.incident.topic is Topic.CONNECTION), None)
     if incident is None or incident.level not in {Health.ERROR, Health.MISSING, Health.MISCONFIGURED}:
         return state
-    opened_at = incident.incident.opened_at
-    topics = {Topic.CONNECTION: TopicState(incident.level, opened_at, opened_at=opened_at)}
     return replace(
         state,
         health=Health(incident.level),
-        since=opened_at,
+        since=incident.incident.opened_at,
         reason=incident.reason,
         detail=incident.detail,
         failures=1,
-        topics=topics,
     )

@@ -52,7 +52,7 @@ class Bar:
 
     Attributes:
         percent: the uptime; empty when no time counts.
-        watched: how much of the time is known, where that is not nearly all of it: `of the 51s watched`.
+        counted: of how much time the uptime is, where that is not nearly all of it: `of the 51s counted`.
         text: the whole bar as one sentence.
         troubled: the first days with downtime, newest first.
     """
@@ -60,7 +60,7 @@ class Bar:
     slots: tuple[Slot, ...]
     runs: tuple[Run, ...]
     percent: str
-    watched: str
+    counted: str
     text: str
     troubled: tuple[Slot, ...]
     more: int
@@ -76,23 +76,23 @@ def bar_of(days: Sequence[DayUptime], now: datetime, outage: OpenOutage | None =
     slots = tuple(_slot(at, uptime) for at, uptime in uptimes)
     troubled = [slot for slot in reversed(slots) if slot.tone in (Tone.BAD, Tone.WARN)]
     total = sum((uptime for _, uptime in uptimes), NOTHING)
-    share, watched = _share(total), watched_text(total, DAYS * _DAY)
+    share, counted = _share(total), counted_text(total, DAYS * _DAY)
     downtime = f"{count(len(troubled), 'day')} with downtime" if troubled else "no downtime"
     return Bar(
         slots=slots,
         runs=tuple(_runs(slots)),
         percent=share,
-        watched=watched,
-        text=_bar_text(share, watched, downtime),
+        counted=counted,
+        text=_bar_text(share, counted, downtime),
         troubled=tuple(troubled[:_MOST_LISTED]),
         more=max(0, len(troubled) - _MOST_LISTED),
     )
 
 
-def _bar_text(share: str, watched: str, downtime: str) -> str:
+def _bar_text(share: str, counted: str, downtime: str) -> str:
     if not share:
         return f"All of the last {DAYS} days is excluded."
-    return f"Uptime {share} {watched}, {downtime}." if watched else f"Uptime {share} in the last {DAYS} days, {downtime}."
+    return f"Uptime {share} {counted}, {downtime}." if counted else f"Uptime {share} in the last {DAYS} days, {downtime}."
 
 
 def _of_day(uptime: Uptime, at: date, outage: OpenOutage | None, now: datetime) -> Uptime:
@@ -102,18 +102,18 @@ def _of_day(uptime: Uptime, at: date, outage: OpenOutage | None, now: datetime) 
 
 @dataclass(frozen=True, slots=True)
 class WindowUptime:
-    """A period that ends now: its name, the uptime, and how much of it is known where that is not nearly all of it."""
+    """A period that ends now: its name, the uptime, and of how much time that is where it is not nearly all of it."""
 
     name: str
     share: str
-    watched: str
+    counted: str
 
 
 def windows_of(uptimes: Mapping[str, Uptime], now: datetime, outage: OpenOutage | None = None) -> tuple[WindowUptime, ...]:
     """
     The periods that end now, the shortest first, and the uptime in each; empty when no time counts.
 
-    Of those that are longer than the connection is watched only the first is shown.
+    Of those that are longer than the time that counts only the first is shown.
     """
     windows: list[WindowUptime] = []
     known: timedelta | None = None
@@ -121,19 +121,19 @@ def windows_of(uptimes: Mapping[str, Uptime], now: datetime, outage: OpenOutage 
         uptime = uptimes.get(name, NOTHING)
         if outage is not None:
             uptime = outage.counted_in(uptime, begin(name, now), now)
-        watched = watched_text(uptime, WINDOWS[name])
-        if watched and known is not None and uptime.known <= known * _SAME:
+        counted = counted_text(uptime, WINDOWS[name])
+        if counted and known is not None and uptime.counted <= known * _SAME:
             continue
-        windows.append(WindowUptime(title, _share(uptime), watched))
-        known = uptime.known
+        windows.append(WindowUptime(title, _share(uptime), counted))
+        known = uptime.counted
     return tuple(windows)
 
 
-def watched_text(uptime: Uptime, length: timedelta) -> str:
-    """How much of a period of this *length* is known, where that is not nearly all of it; empty when nothing is."""
-    if not uptime.known or uptime.known >= _COVERED * length:
+def counted_text(uptime: Uptime, length: timedelta) -> str:
+    """Of how much time a share is, where that is not nearly all of a period of this *length*: what is excluded does not count."""
+    if not uptime.counted or uptime.counted >= _COVERED * length:
         return ""
-    return f"of the {brief(uptime.known)} watched"
+    return f"of the {brief(uptime.counted)} counted"
 
 
 def _share(uptime: Uptime) -> str:

@@ -46,7 +46,7 @@ from monitor.errors import StoreError
 from monitor.logs import get_logger
 from monitor.web.db_access import ReadLimiter
 from monitor.web.pages.charts import Bar, Spark, bar_of, spark_of
-from monitor.web.pages.past import snapshot_at
+from monitor.web.pages.past import history_begins_at, snapshot_at
 from monitor.web.pages.response import MOST_CHECKS, ResponseWindow
 from monitor.web.urls import Key
 
@@ -205,10 +205,10 @@ class Archive:
             _log.debug("web.read_failed", error=str(error))
             return None
 
-    async def snapshot(self, at: datetime, policy: Policy) -> Snapshot | None:
-        """What was known at a moment."""
+    async def snapshot(self, at: datetime, policy: Policy, present: Snapshot) -> tuple[Snapshot, datetime | None] | None:
+        """What was known at a moment, with the names of the *present*, and since when there is history."""
         try:
-            return await self._reads.run(lambda reader: snapshot_at(reader, at, policy))
+            return await self._reads.run(lambda reader: (snapshot_at(reader, at, policy, present), history_begins_at(reader)))
         except StoreError as error:
             _log.debug("web.read_failed", error=str(error))
             return None

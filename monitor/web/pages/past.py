@@ -1,9 +1,20 @@
 """The status page as it was: a snapshot made again of the rows of history."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
+from dataclasses import replace
 from datetime import datetime
 
-from monitor.db import IncidentRow, Reader, connections_at, incidents_at, last_checks_at
+from monitor.db import (
+    IncidentRow,
+    Reader,
+    acks_since,
+    connections_at,
+    incidents_at,
+    last_checks_at,
+    lifetimes,
+    read_state,
+    silences_since,
+)
 from monitor.db.rows import CheckRow
 from monitor.domain.connections import Connection
 from monitor.domain.policy import Policy
@@ -11,29 +22,65 @@ from monitor.domain.reasons import Outcome, outcome_of
 from monitor.domain.replies.checks import Observation, Verdict
 from monitor.domain.replies.token_life import TokenLife, parse_token_life
 from monitor.domain.scopes.key import API, STORAGE, ScopeKey
+from monitor.domain.silencing.controls import Controls
 from monitor.domain.views.past import views_at
 from monitor.domain.views.snapshot import IncidentView, Snapshot
 
 
-def snapshot_at(reader: Reader, at: datetime, policy: Policy) -> Snapshot:
-    """What was known at *at*, as far as rows tell; of an incident that changed its level later only the last level is known."""
+def snapshot_at(reader: Reader, at: datetime, policy: Policy, present: Snapshot) -> Snapshot:
+    """
+    What was known at *at*, as far as rows tell; of an incident that changed its level later only the last level is known.
+
+    *present* has the names. Suspicions are not recorded.
+    """
     checks = last_checks_at(reader, at)
     conclusive = {number: check for number, check in checks.items() if outcome_of(check.reason) is not Outcome.INCONCLUSIVE}
     if len(conclusive) < len(checks):
         conclusive = last_checks_at(reader, at, conclusive=True)
-    connections = [connection for connection in connections_at(reader, at) if connection.id in checks]
+    # Ids are given in order: what came before a connection that was checked then was known then.
+    newest = max(checks, default=0)
+    connections = [connection for connection in connections_at(reader, at) if connection.id <= newest]
     connections.sort(key=lambda each: (each.account_label, each.platform, each.platform_id))
     known = {connection.id: connection for connection in connections}
     incidents = tuple(_incident(row, known) for row in incidents_at(reader, at) if row.connection_id is None or row.connection_id in known)
-    seen = [(one, _observation(checks[one.id]), *_evidence(conclusive.get(one.id))) for one in connections]
+    seen = [(one, *_observed(checks.get(one.id), conclusive.get(one.id))) for one in connections]
     scopes = {ScopeKey.parse(one.incident.subject) for one in incidents if one.connection_id is None}
+    states = {view.connection.id: view.state for view in present.connections}
+    for number in known.keys() - states.keys():
+        stored = read_state(reader, number)
+        if stored is not None:
+            states[number] = stored[1]
     return Snapshot(
         at,
-        views_at(seen, incidents, at, policy),
+        views_at(seen, incidents, at, policy, states),
         incidents,
         api_up=not any(key.kind == API for key in scopes),
         storage_up=STORAGE not in scopes,
+        controls=_controls_at(reader, incidents, at),
+        users=present.users,
     )
+
+
+def history_begins_at(reader: Reader) -> datetime | None:
+    """The time of the oldest check that is kept."""
+    return min((life.first_at for life in lifetimes(reader).values() if life.first_at is not None), default=None)
+
+
+def _controls_at(reader: Reader, incidents: Iterable[IncidentView], at: datetime) -> Controls:
+    """The silences of a moment, and the acknowledgements of the incidents that were open."""
+    # That a silence was ended early was not known before.
+    silences = [
+        replace(one, expired_at=one.expired_at if one.expired_at is not None and one.expired_at <= at else None)
+        for one in silences_since(reader, at)
+        if one.created_at <= at
+    ]
+    opened = {(one.incident.topic, one.incident.subject, one.incident.number): one.incident.opened_at for one in incidents}
+    acks = acks_since(reader, min(opened.values())) if opened else []
+    return Controls().with_requests(silences, [one for one in acks if one.at <= at and (one.topic, one.subject, one.number) in opened])
+
+
+def _observed(last: CheckRow | None, evidence: CheckRow | None) -> tuple[Observation | None, Observation | None, TokenLife]:
+    return (_observation(last) if last is not None else None, *_evidence(evidence))
 
 
 def _evidence(check: CheckRow | None) -> tuple[Observation | None, TokenLife]:

@@ -28,6 +28,7 @@ from monitor.domain.views.snapshot import OutboxView
 from monitor.domain.views.status import Filters
 from monitor.schemas.explanation import records_of
 from monitor.text.explain import explain
+from monitor.text.format import stamp
 from monitor.web.actions import Actions
 from monitor.web.api.parameters import Query
 from monitor.web.api.problems import ApiProblem
@@ -171,9 +172,13 @@ class Site:
             at = moment_of("at", request.query["at"], latest=now)
         except FieldProblem as problem:
             return self._refused("Invalid parameter at", str(problem))
-        snapshot = await self._archive.snapshot(at, self._policy())
-        if snapshot is None:
+        found = await self._archive.snapshot(at, self._policy(), board.snapshot)
+        if found is None:
             return self._refused("History unavailable", "The history cannot be read from the database now.", 503)
+        snapshot, begins_at = found
+        if not snapshot.connections:
+            begins = f"The history begins at {stamp(begins_at)}." if begins_at is not None else "There is no history yet."
+            return self._refused("No history", begins, 404)
         past = StatusBoard(replace(snapshot, outbox=dict.fromkeys(board.snapshot.outbox, OutboxView())))
         return _page(self._pages.status(past, past.page(_filters(past, request), at), {}, at, past=at))
 

@@ -83,14 +83,14 @@ function hold(place) {
   if (found) scrollBy(0, found.getBoundingClientRect().top - place.top);
 }
 
-// Times are shown in the reader's zone, with UTC on hover; pages that are not JavaScript's are in UTC.
+// Times are shown in the reader's zone, with UTC on hover; without JavaScript, and below the heading of a UTC day, they are in UTC.
 const TIME = /^(\d{4}-\d\d-\d\d )?\d\d:\d\d(:\d\d)?( UTC)?$/;
 const SHORT_DAY = /^\d\d? [A-Z][a-z]{2}$/;
 const ZONE = new Intl.DateTimeFormat("en", { timeZoneName: "short" }).formatToParts().find((part) => part.type === "timeZoneName").value;
 
 function localise(root) {
   if (new Date().getTimezoneOffset() === 0) return;
-  for (const time of root.querySelectorAll("time[datetime]")) {
+  for (const time of root.querySelectorAll("time[datetime]:not(.utc)")) {
     const at = new Date(time.dateTime);
     if (SHORT_DAY.test(time.textContent) && !isNaN(at)) {
       time.textContent = `${at.getDate()} ${at.toLocaleString("en", { month: "short" })}`;
