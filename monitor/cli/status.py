@@ -225,7 +225,7 @@ def _warnings(snapshot: Snapshot, now: datetime) -> list[str]:
     checked = max((view.state.last_check_at for view in snapshot.connections if view.state.last_check_at is not None), default=None)
     interval = min((view.connection.interval for view in snapshot.connections), default=timedelta(0))
     if checked is not None and now - checked > max(_OVERDUE_INTERVALS * interval, _OVERDUE_MINIMUM):
-        lines.append(f"! the last check was {brief(now - checked)} ago: is the daemon running?")
+        lines.append(f"! the last check was {brief(now - checked)} ago: is the daemon running, and can it write to its database?")
     return lines
 
 

@@ -206,7 +206,8 @@ async def test_busy_day(site: Site) -> None:
 async def test_response_times(site: Site) -> None:
     """The response time of a chosen window is drawn from its checks alone, with its links."""
     rows = [
-        CheckRow(site.connection.id, NOW - 2 * DAY - n * HOUR, Reason.CREDENTIAL_REJECTED if n == 9 else Reason.OK, 300, 200) for n in range(240)
+        CheckRow(site.connection.id, NOW - 2 * DAY - n * HOUR, Reason.CREDENTIAL_REJECTED if n == 9 else Reason.OK, 300, 200)
+        for n in range(240)
     ]
     await site.database.write(lambda store: store.record_checks(rows))
     for name, words, known in (("24h", "24 hours", 96), ("7d", "7 days", 220), ("30d", "30 days", 340)):

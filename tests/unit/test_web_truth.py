@@ -125,11 +125,31 @@ def test_refused_key_is_suspected() -> None:
 
 
 def test_broken_outweighs_suspected() -> None:
-    """A broken connection stays the first thing that is said; that the API is suspected follows."""
+    """A broken connection stays the first thing that is said; that an outage is suspected is in the same sentence, on every page."""
     suspected = SuspectedScope(Scope.API, "api:x", NOW - 40 * SECOND)
-    overall = StatusBoard(_snapshot(_view(1, Health.ERROR), _view(2), suspected=(suspected,))).overall
-    assert (overall.state, overall.text) == (OverallState.BROKEN, "1 of 2 connections is broken.")
+    snapshot = _snapshot(_view(1, Health.ERROR), _view(2), suspected=(suspected,))
+    overall = StatusBoard(snapshot).overall
+    assert _everywhere(snapshot)[:2] == (OverallState.BROKEN, "1 of 2 connections is broken; an outage is suspected.")
     assert "Suspected: the PostPost API has not answered for 40s" in overall.more
+
+
+@pytest.mark.parametrize(
+    "doubt",
+    [
+        {"suspected": (SuspectedScope(Scope.API, "api:x", NOW - 40 * SECOND),)},
+        {"suspected": (SuspectedScope(Scope.ACCOUNT, "account:main", NOW - 40 * SECOND),)},
+        {"storage_up": False},
+    ],
+    ids=["API", "account", "database"],
+)
+def test_nothing_works_in_doubt(doubt: dict[str, object]) -> None:
+    """While a scope above a connection is suspected, or the database takes no writes, it was working, and is not shown in green."""
+    view, other = _view(1), _view(2, last_evidence_at=None)
+    rows = [StatusBoard(_snapshot(view, other, **doubt)).row(each, NOW) for each in (view, other)]
+    assert [(row.label, row.tone, row.since) for row in rows] == [("Was working", Tone.IDLE, None)] * 2
+    assert (rows[0].seen, StatusBoard(_snapshot(view)).row(view, NOW).tone) == ("3m ago", Tone.GOOD)
+    elsewhere = SuspectedScope(Scope.ACCOUNT, "account:other", NOW - 40 * SECOND)
+    assert StatusBoard(_snapshot(view, suspected=(elsewhere,))).row(view, NOW).label == "Working"
 
 
 @pytest.mark.parametrize(

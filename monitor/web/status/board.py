@@ -21,8 +21,8 @@ from monitor.domain.views.snapshot import ConnectionView, IncidentView, Snapshot
 from monitor.domain.views.status import TROUBLE, ConnectionFilter, DisplayStatus, Filters, Tone, status_of, tone_of, urgency
 from monitor.text.format import STATUS_LABELS, count, platform_name, short_name
 from monitor.text.status import Overall, overall_of
-from monitor.web.status.connection import ConnectionRow, row_of
-from monitor.web.status.sidebar import AccountView, Card, ReceiverView, accounts_of, cards_above, cards_of, receivers_of
+from monitor.web.status.connection import ConnectionRow, in_doubt, row_of
+from monitor.web.status.sidebar import AccountView, Card, ReceiverView, accounts_of, cards_above, cards_of, is_doubted, receivers_of
 
 PAGE_SIZE = 50
 Key = tuple[str, str, str]
@@ -191,7 +191,8 @@ class StatusBoard:
 
     def row(self, view: ConnectionView, now: datetime) -> ConnectionRow:
         """One connection."""
-        return row_of(view, self.incidents_of(view), now, self.handling_of(view))
+        row = row_of(view, self.incidents_of(view), now, self.handling_of(view))
+        return in_doubt(row, now) if is_doubted(self.snapshot, view.connection) else row
 
     def incidents_of(self, view: ConnectionView) -> Sequence[IncidentView]:
         """The open incidents of one connection."""
