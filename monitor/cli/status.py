@@ -243,7 +243,13 @@ def summary(snapshot: Snapshot, rows: Sequence[StatusRow]) -> list[str]:
     if len(rows) < total:
         return [f"{len(rows)} of {count(total, 'connection')}: {states}."]
     overall = _overall(snapshot, rows)
-    return [f"{count(total, 'connection')}: {states}.", " ".join(filter(None, (overall.text, overall.more)))]
+    return [f"{count(total, 'connection')}: {states}.", " ".join(filter(None, (overall.text, overall.more, _handled(rows))))]
+
+
+def _handled(rows: Sequence[StatusRow]) -> str:
+    trouble = [row for row in rows if row.status.in_trouble or row.status is DisplayStatus.EXPIRING]
+    handled = sum(row.handling.handled for row in trouble)
+    return f"Acknowledged or silenced: {handled:,} of {count(len(trouble), 'connection')}." if handled else ""
 
 
 def _overall(snapshot: Snapshot, rows: Sequence[StatusRow]) -> Overall:

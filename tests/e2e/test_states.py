@@ -143,7 +143,6 @@ STATES: Mapping[str, State] = {
             "Acknowledged by anna 1m ago: waiting for the customer",
             "Silenced until 2030-01-02 01:00 UTC by bob: maintenance",
             "Acknowledged or silenced: 2 of 4 connections.",
-            "Notifications of 1 connection are silenced.",
         ),
         page=PAGE.format(2),
         page_says=("Acknowledged by anna 1m ago: waiting for the customer",),

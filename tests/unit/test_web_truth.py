@@ -308,14 +308,28 @@ def test_handled_after_unhandled() -> None:
         3: ("Silenced until 2030-01-02 01:00 UTC by bob: maintenance",),
     }
     assert "Acknowledged or silenced: 2 of 4 connections." in board.overall.more
-    assert "Notifications of 1 connection are silenced." in board.overall.more
+    assert "without trouble" not in board.overall.more
+    calm = StatusBoard(_snapshot(_view(3), controls=CONTROLS)).overall
+    assert calm.more == "1 connection without trouble is silenced."
     assert "Acknowledged by anna" in _html(snapshot)
     assert board.rank((DisplayStatus.ERROR, snapshot.connections[0])) < board.rank((DisplayStatus.ERROR, snapshot.connections[1]))
+
+
+def test_chips_have_the_tone_of_their_rows() -> None:
+    """Where the end of a token is critical, the filter that leads to it is as red as its row."""
+    for severity, tone in ((Severity.CRITICAL, Tone.BAD), (Severity.WARNING, Tone.WARN)):
+        ref = IncidentRef(Topic.EXPIRY, "1", 1, NOW - HOUR)
+        ending = IncidentView(ref, Scope.CONNECTION, 1, "1d", severity, None, "")
+        board = StatusBoard(_snapshot(_view(1), _view(2), incidents=(ending,)))
+        chips = {choice.label: choice.tone for choice in board.choices(Filters())}
+        assert chips[STATUS_LABELS[DisplayStatus.EXPIRING]] == board.row(board.snapshot.connections[0], NOW).tone == tone
 
 
 def test_handled_on_the_command_line() -> None:
     """`status` says the same, in its table and in its JSON."""
     text, document = as_text(_handled(), ConnectionFilter(), 10_000), as_document(_handled(), ConnectionFilter())
+    assert "Acknowledged or silenced: 2 of 4 connections." in text
+    assert "Acknowledged or silenced" not in as_text(_handled(NO_CONTROLS), ConnectionFilter(), 10_000)
     assert "Acknowledged by anna" in text
     assert "Silenced until 2030-01-02 01:00 UTC by bob" in text
     shown = {one["platformId"]: (one["ackedBy"], one["silencedUntil"]) for one in document["connections"]}  # type: ignore[attr-defined]
