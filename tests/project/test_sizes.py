@@ -27,7 +27,7 @@ PACKAGE_BUDGETS = {
     "simulator": 2_450,
     "state": 1_600,
     "text": 2_150,
-    "web": 7_150,
+    "web": 7_200,
     "workers": 2_250,
 }
 """Package -> how many lines it may have. Raise one only with a reason in the commit."""
