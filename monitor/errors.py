@@ -108,6 +108,7 @@ class DeliveryReason(StrEnum):
     DISCONNECTED = "disconnected"
     UNKNOWN = "unknown"
     INTERNAL = "internal"
+    NOT_SENT = "not_sent"
 
 
 class MonitorError(Exception):
@@ -166,7 +167,7 @@ class UnsafeDatabaseLocation(StoreError):
 
 
 class UnsuitableServer(StoreError):
-    """The database server, or a pooler before it, can't keep what this program promises; only a person can put that right."""
+    """The database server, a pooler before it, or its address can't be used; only a person can put that right."""
 
     exit_code = EXIT_CONFIG
 

@@ -6,8 +6,9 @@ import shutil
 import sys
 from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
+from typing import TYPE_CHECKING
 
 from monitor.cli import output
 from monitor.cli.lookup import opened
@@ -16,10 +17,13 @@ from monitor.cli.output import Screen, coloured, table, terminal_width, wrapped
 from monitor.cli.verb import ExclusiveGroup, Verb, argument
 from monitor.clock import Clock, SystemClock
 from monitor.config import Config
+from monitor.db import Reader, read_connections
+from monitor.db.renames.receivers import latest_of_open
 from monitor.domain.events import FINE, Severity, Topic
 from monitor.domain.expiry.estimate import best_estimate
 from monitor.domain.expiry.levels import auto_renewing
 from monitor.domain.reasons import Health
+from monitor.domain.routing.rules import is_unrouted
 from monitor.domain.views.handling import Handling, handling_of
 from monitor.domain.views.snapshot import ConnectionView, IncidentView, Snapshot
 from monitor.domain.views.status import ConnectionFilter, DisplayStatus, Tone, status_of, tone_of, urgency
@@ -27,9 +31,14 @@ from monitor.errors import StoreUnavailable, UsageError
 from monitor.schemas import facts
 from monitor.text.durations import brief
 from monitor.text.format import STATUS_LABELS, count, one_line, short_name, subject_name, title_of
+from monitor.text.heartbeats import has_no_recent_evidence, is_late, is_unreachable
 from monitor.text.reasons import reason_text, state_text
 from monitor.text.status import Overall, handling_texts, overall_of, status_label, worst_of
 from monitor.text.token_expiry import token_left
+
+if TYPE_CHECKING:
+    from monitor.state.evaluation_config import EvaluationConfig
+    from monitor.state.registry import Registry
 
 _EPILOG = """\
 examples:
@@ -79,7 +88,44 @@ def run(args: argparse.Namespace) -> int:
 def load(config: Config, clock: Clock) -> Snapshot:
     """The snapshot of the database now."""
     with opened(config, clock) as database:
-        return database.registry.snapshot(clock.now())
+        registry, now = database.registry, clock.now()
+        return replace(
+            registry.snapshot(now),
+            unmatched=registry.unmatched_now() if registry.ids() else (),
+            unrouted=_unrouted(database.reader, registry.config),
+            heartbeat_problem=heartbeat_problem(config, registry, now),
+        )
+
+
+def _unrouted(reader: Reader, config: "EvaluationConfig") -> int:
+    """How many open incidents no route takes, so that no receiver has them."""
+    if not config.routes:
+        return 0
+    connections = {connection.id: connection for connection in read_connections(reader)}
+    return sum(
+        not latest.holders
+        and is_unrouted(
+            latest.notification,
+            connections.get(latest.notification.connection_id or 0),
+            config.routes,
+            [connections[member] for member in latest.notification.facts.members if member in connections],
+            config.user_labels,
+        )
+        for latest in latest_of_open(reader)
+    )
+
+
+def heartbeat_problem(config: Config, registry: "Registry", now: datetime) -> str:
+    """Why heartbeats are withheld at *now*; empty while they are not, or when none are configured."""
+    if config.heartbeat.url is None:
+        return ""
+    watched = ((connection, registry.state(connection.id)) for connection in registry.connections())
+    rules, known = registry.config.receivers, registry.config
+    return (
+        has_no_recent_evidence(watched, now, known.policy)
+        or is_unreachable(registry.outbox, known.routes, rules)
+        or is_late(registry.outbox, rules, now, config.heartbeat.max_owed)
+    )
 
 
 async def _watch(config: Config, filters: ConnectionFilter, pause: float, clock: Clock) -> int:
@@ -208,7 +254,7 @@ def _token(row: StatusRow, now: datetime) -> str:
 
 
 def _warnings(snapshot: Snapshot, now: datetime) -> list[str]:
-    """Scope incidents, receivers that fail, and checks that are overdue."""
+    """Scope incidents, receivers that fail, heartbeats that are withheld, and checks that are overdue."""
     lines = []
     for incident in snapshot.incidents:
         if incident.connection_id is None:
@@ -222,6 +268,8 @@ def _warnings(snapshot: Snapshot, now: datetime) -> list[str]:
             lines.append(
                 f"! receiver {name} {'refuses every message' if receiver.refusing else 'failing'} for {brief(now - receiver.failing_since)}; {receiver.pending} pending"
             )
+    if snapshot.heartbeat_problem:
+        lines.append(f"! heartbeats are withheld: {snapshot.heartbeat_problem}")
     checked = max((view.state.last_check_at for view in snapshot.connections if view.state.last_check_at is not None), default=None)
     interval = min((view.connection.interval for view in snapshot.connections), default=timedelta(0))
     if checked is not None and now - checked > max(_OVERDUE_INTERVALS * interval, _OVERDUE_MINIMUM):

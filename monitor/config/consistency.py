@@ -5,7 +5,7 @@ import ssl
 from collections.abc import Callable, Iterable, Sequence
 from datetime import timedelta
 from functools import partial
-from urllib.parse import urlsplit
+from urllib.parse import SplitResult, urlsplit
 
 from monitor.config import matchers
 from monitor.config.matchers import Warn
@@ -62,6 +62,12 @@ _HOST_NAMES = {
     "pagerduty": "events.pagerduty.com",
     "opsgenie": "api.opsgenie.com",
 }
+_OF_APPRISE = {
+    "Google Chat": (r"^chat\.googleapis\.com$", "gchat://WORKSPACE/KEY/TOKEN"),
+    "ntfy": (r"^ntfy\.sh$", "ntfys://ntfy.sh/TOPIC"),
+}
+"""Service without a type of its own -> its hosts, and its address for type `apprise`."""
+_PORT_OF_PROMETHEUS = 9090
 _NEARLY = 0.9
 
 CheckTemplate = Callable[[ReceiverSettings, Callable[[str, Sequence[str]], str | None]], Iterable[tuple[str, str, str]]]
@@ -182,14 +188,18 @@ def _receiver(draft: Draft, warn: Warn, receiver: ReceiverSettings, path: Path, 
             draft.refuse((*path, key), f"receiver {receiver.name}: {message}", fix)
     _way(draft, warn, receiver, path)
     url = urlsplit(receiver.url.reveal())
-    _service(draft, warn, receiver, (url.hostname or "").lower(), (*path, "url"))
-    _alertmanager(draft, receiver, url.path.rstrip("/"), (*path, "url"))
+    _service(draft, warn, receiver, url, (*path, "url"))
+    _alertmanager(draft, warn, receiver, url, (*path, "url"))
     if url.scheme == "http" and receiver.type in _PUBLIC_TYPES and not is_loopback(url.hostname or ""):
         warn(path, f"notifications to receiver {receiver.name} are not encrypted", "use https://")
 
 
-def _alertmanager(draft: Draft, receiver: ReceiverSettings, url_path: str, path: Path) -> None:
-    """Refuse the address of an Alertmanager in another type, and of its API that is no longer there."""
+def _alertmanager(draft: Draft, warn: Warn, receiver: ReceiverSettings, url: SplitResult, path: Path) -> None:
+    """Refuse the address of an Alertmanager in another type, and of its API that is no longer there; warn of that of a Prometheus."""
+    url_path = url.path.rstrip("/")
+    if receiver.type == "alertmanager" and url.port == _PORT_OF_PROMETHEUS:
+        message = f"receiver {receiver.name}: {_PORT_OF_PROMETHEUS} is the usual port of Prometheus, which takes no alerts"
+        warn(path, message, "write that of Alertmanager, usually 9093")
     if receiver.type == "webhook" and receiver.template is None and url_path.endswith(("/api/v1/alerts", "/api/v2/alerts")):
         message = f"receiver {receiver.name}: its URL is one of an Alertmanager, which does not take the form of type webhook"
         draft.refuse(path, message, "add type: alertmanager")
@@ -198,21 +208,35 @@ def _alertmanager(draft: Draft, receiver: ReceiverSettings, url_path: str, path:
         draft.refuse(path, message, "write /api/v2/alerts, or leave it out")
 
 
-def _service(draft: Draft, warn: Warn, receiver: ReceiverSettings, host: str, path: Path) -> None:
-    """Refuse the *host* of a service that takes another form of messages, or none any more."""
+def _service(draft: Draft, warn: Warn, receiver: ReceiverSettings, url: SplitResult, path: Path) -> None:
+    """Refuse the address of a service that takes another form of messages, or none any more."""
+    host = (url.hostname or "").lower()
     if re.search(_RETIRED, host):
         message = f"receiver {receiver.name}: its URL is that of a connector of Microsoft 365, which Microsoft has switched off"
         fix = "add the workflow “Post to a channel when a webhook request is received” in Teams: type teams, its URL"
         draft.refuse(path, message, fix)
-    kind = next((kind for kind, hosts in _HOSTS.items() if re.search(hosts, host)), "webhook")
-    if receiver.type == "webhook" and kind != "webhook" and receiver.template is None:
-        message = f"receiver {receiver.name}: its URL is one of {kind.capitalize()}, which does not take the form of type webhook"
-        draft.refuse(path, message, f"add type: {kind}")
-    if receiver.type == "apprise" and kind != "webhook":
+    kind = next((kind for kind, hosts in _HOSTS.items() if re.search(hosts, host)), None)
+    if receiver.type != "apprise" and receiver.template is None and not _takes(receiver, kind, url.path):
+        other = next(((name, address) for name, (hosts, address) in _OF_APPRISE.items() if re.search(hosts, host)), None)
+        if kind is not None:
+            _refuse_service(draft, receiver, path, kind.capitalize(), f"type: {kind}")
+        elif other is not None:
+            _refuse_service(draft, receiver, path, other[0], f"type: apprise, url: {other[1]}")
+    if receiver.type == "apprise" and kind is not None:
         warn(path, f"receiver {receiver.name}: its URL is one of {kind.capitalize()}, which has its own type", f"write type: {kind}")
     own = _HOST_NAMES.get(receiver.type)
     if own is not None and kind != receiver.type and nearest(host, [own], cutoff=_NEARLY) is not None:
         draft.refuse(path, f"receiver {receiver.name}: {host} is not the host of {receiver.type.capitalize()}", f"did you mean {own}?")
+
+
+def _takes(receiver: ReceiverSettings, kind: str | None, url_path: str) -> bool:
+    """Whether the service of type *kind* takes what is sent to *receiver*: Discord has addresses that take the form of Slack."""
+    return kind == receiver.type or (kind == "discord" and receiver.type == "slack" and url_path.rstrip("/").endswith("/slack"))
+
+
+def _refuse_service(draft: Draft, receiver: ReceiverSettings, path: Path, service: str, fix: str) -> None:
+    message = f"receiver {receiver.name}: its URL is one of {service}, which does not take the form of type {receiver.type}"
+    draft.refuse(path, message, f"{'add' if receiver.type == 'webhook' else 'write'} {fix}")
 
 
 def _way(draft: Draft, warn: Warn, receiver: ReceiverSettings, path: Path) -> None:
@@ -300,6 +324,15 @@ def _silences(draft: Draft, warn: Warn) -> None:
         wrong = time_problem(section)
         if wrong is not None:
             draft.refuse(path, f"{dotted(path)}: {wrong[0]}", wrong[1])
+        elif isinstance(section, QuietHoursSettings) and _is_always_quiet(section):
+            waiting = ", ".join(section.severities)
+            message = f"{dotted(path)} has no end: from {section.start} to {section.end}, daily: what is {waiting} is never sent"
+            draft.refuse(path, message, "shorten them; what is to be sent to no receiver has a route with receivers: []")
+
+
+def _is_always_quiet(section: QuietHoursSettings) -> bool:
+    window = section.window()
+    return window is not None and window.when.lasts_all_week
 
 
 def _policy(draft: Draft) -> Policy:

@@ -7,10 +7,12 @@ from monitor.config.sections.core import AccountSettings, ConnectionMatch, Conne
 from monitor.config.sections.policy import KNOWN_PLATFORMS
 from monitor.config.validation import Draft
 from monitor.config.yaml import Path
+from monitor.domain.connections import platform_of
 from monitor.domain.routing.matchers import CLOSED, contradictory, meant, unknown_choices
-from monitor.domain.routing.rules import RESERVED
+from monitor.domain.routing.rules import RESERVED, matches_pattern
 
 _SIMILAR = 0.75
+_SIMILAR_PLATFORM = 0.85
 _FEW = 8
 
 Warn = Callable[[Path, str, str], None]
@@ -30,7 +32,7 @@ def check(draft: Draft, warn: Warn, match: Mapping[str, str], path: Path, what: 
         for label in item["labels"]
     }
     known = sorted({*RESERVED, *labels})
-    if problem := contradiction(match):
+    if problem := contradiction(match) or _other_platform(draft, match):
         draft.refuse((*path, "match"), problem, "correct one of them")
     for key, pattern in match.items():
         place: Path = (*path, "match", key)
@@ -50,13 +52,34 @@ def check(draft: Draft, warn: Warn, match: Mapping[str, str], path: Path, what: 
 def contradiction(match: Mapping[str, str]) -> str:
     """Why no notification has all that *match* asks for; empty if some may."""
     found = contradictory(match)
-    return "no notification has " + " and ".join(f"{name} {pattern}" for name, pattern in found.items()) if found else ""
+    return f"no notification has {_joined(found)}" if found else ""
+
+
+def _joined(match: Mapping[str, str]) -> str:
+    return " and ".join(f"{name} {pattern or 'empty'}" for name, pattern in match.items())
+
+
+def _other_platform(draft: Draft, match: Mapping[str, str]) -> str:
+    """Why no connection has both the platform and the id that *match* asks for; empty if some may."""
+    pair = {name: match[name] for name in ("platform", "connection") if name in match}
+    names = {entry.name for entry in draft.listed(ConnectionSettings, "connections").values()}
+    choices = [choice.strip() for choice in pair.get("connection", "").split("|")]
+    if len(pair) < 2 or names.intersection(choices):
+        return ""
+    platforms = [platform_of(choice) if "-" in choice else "" for choice in choices]
+    if all(platform in KNOWN_PLATFORMS and not matches_pattern(pair["platform"], platform) for platform in platforms):
+        return f"no connection has {_joined(pair)}"
+    return ""
 
 
 def check_selector(draft: Draft, warn: Warn, match: ConnectionMatch, path: Path) -> None:
     """Refuse and warn of the matchers of an entry of `connections`, at *path*, as `check` does."""
+    if problem := _other_platform(draft, match.matchers()):
+        draft.refuse((*path, "match"), problem.replace(" connection ", " id ").replace("no id", "no connection"), "correct one of them")
     for name, key in (("account", "account"), ("user_id", "user"), ("platform", "platform"), ("id", "connection")):
         pattern, place = getattr(match, name), (*path, "match", name)
+        if pattern is None:
+            continue
         if pattern is None:
             continue
         if key == "account":
@@ -138,11 +161,21 @@ def _open(draft: Draft, warn: Warn, path: Path, key: str, pattern: str) -> None:
     known = {*filter(None, values | names)}
     for choice in unknown_choices(pattern, {*known, ""}):
         what = {"user": "user", "connection": "connection"}.get(key, f"connection with label {key}")
-        if not discovers:
+        # It may be the id of something that discovery will find, but a misspelled name is more likely.
+        close = nearest(choice, sorted(names), cutoff=_SIMILAR) if discovers else nearest(choice, sorted(known))
+        if close is None and key == "connection" and (other := with_platform(choice, KNOWN_PLATFORMS)) is not None:
+            warn(path, f"{platform_of(choice)} is not a known platform", f"did you mean {other}?")
+        elif not discovers:
             warn(path, f"no {what} {choice} is configured", suggest(choice, sorted(known), "configured"))
-        elif (close := nearest(choice, sorted(names), cutoff=_SIMILAR)) is not None:
-            # It may be the id of something that discovery will find, but a misspelled name is more likely.
+        elif close is not None:
             warn(path, f"no {what} {choice} is configured", f"did you mean {close}?")
+
+
+def with_platform(choice: str, platforms: Collection[str]) -> str | None:
+    """The id *choice* with the one of *platforms* that it is probably meant to begin with; None if it has one, or none is similar."""
+    platform, dash, rest = choice.partition("-")
+    close = nearest(platform, sorted(platforms), cutoff=_SIMILAR_PLATFORM) if dash else None
+    return f"{close}-{rest}" if close is not None and close != platform.lower() else None
 
 
 def _refuse_ambiguous(draft: Draft, path: Path, pattern: str, connections: Sequence[ConnectionSettings]) -> None:

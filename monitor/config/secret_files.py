@@ -134,6 +134,11 @@ def _check_database(secret: Secret, origin: str) -> Secret:
         raise SecretProblem(f"{origin} is not a database URL", fix)
     if secret.reveal().startswith("postgresql") and not _POSTGRES_URL.fullmatch(secret.reveal()):
         raise SecretProblem(f"{origin} is not a valid PostgreSQL URL", _ENCODED)
+    if host := _POSTGRES_HOST.match(secret.reveal()):
+        from monitor.config.postgres_url import problem_after_host  # noqa: PLC0415 - SQLite needs none of it
+
+        if found := problem_after_host(secret.reveal()[host.end() :]):
+            raise SecretProblem(f"{origin} {found[0]}", found[1])
     if secret.reveal().startswith("postgresql") and (advice := extras.missing("psycopg")):
         raise SecretProblem(f"{origin} is the address of a PostgreSQL server, which needs the library psycopg", advice)
     return Secret(_with_verified_tls(secret.reveal()))

@@ -1,5 +1,6 @@
 """Driver errors to ours: exceptions of the database libraries never leave this package."""
 
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -27,6 +28,8 @@ _POSTGRES_LATER = ("08", "40", "53", "55", "57", "58", "28", "25006", "3D")
 _NO_OPTIONS = "unsupported startup parameter"
 POOLER = "connect to the PostgreSQL server itself: a pooler in between keeps neither the lock nor the settings of a session"
 _POSTGRES_DAMAGE = ("XX001", "XX002")
+# What libpq says of an address before it connects: another try gets the same answer.
+_WRONG_ADDRESS = re.compile(r"invalid (port number|connection option|integer value|\S+ value:)|bad value for ")
 
 
 @contextmanager
@@ -75,6 +78,8 @@ def _of_postgres(error: DBAPIError) -> StoreError:
         return StoreCorrupt(f"PostgreSQL reports damage: {text}")
     if _NO_OPTIONS in text:
         return UnsuitableServer(f"{text}; {POOLER}")
+    if not state and _WRONG_ADDRESS.search(text):
+        return UnsuitableServer(f"{text}; correct database.url")
     lost = error.connection_invalidated or (not state and type(error.orig).__name__ in {"OperationalError", "InterfaceError"})
     if lost or state.startswith(_POSTGRES_LATER):
         return StoreUnavailable(text)

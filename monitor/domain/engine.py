@@ -24,6 +24,7 @@ from monitor.domain.evaluation import (
     evaluate_scopes,
     update_scopes,
 )
+from monitor.domain.events import REMOVED
 from monitor.domain.expiry import interval
 from monitor.domain.expiry.interval import RoundingEvidence
 from monitor.domain.notifications.timing import awaits_look, needs_evaluation, reminders_due
@@ -39,7 +40,7 @@ from monitor.domain.scopes import rules
 from monitor.domain.scopes.api import served_elsewhere_at
 from monitor.domain.scopes.key import API, API_KINDS, GROUP, LIMIT, PLATFORM, RATE, ScopeKey, ScopesAbove, account_scopes, scopes_above
 from monitor.domain.scopes.platform import Sight
-from monitor.domain.scopes.state import REMOVED, ScopeState, clamp_future_scope, clear, closed, persistent
+from monitor.domain.scopes.state import ScopeState, clamp_future_scope, clear, closed, persistent
 from monitor.domain.silencing.acceptance import Acceptance, is_new
 from monitor.domain.silencing.acks import Ack
 from monitor.domain.silencing.controls import NO_CONTROLS, Controls

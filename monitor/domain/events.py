@@ -11,6 +11,7 @@ from monitor.errors import Reason
 
 FINE = "fine"
 STALE = "stale"
+REMOVED = "removed"
 
 
 class Severity(StrEnum):
@@ -57,16 +58,20 @@ class EventType(StrEnum):
     PERMISSIONS_RESTORED = "permissions.restored"
     ACCOUNT_FAILED = "account.failed"
     ACCOUNT_RECOVERED = "account.recovered"
+    ACCOUNT_CLOSED = "account.closed"
     API_FAILED = "api.failed"
     API_RECOVERED = "api.recovered"
+    API_CLOSED = "api.closed"
     GROUP_FAILED = "group.failed"
     GROUP_RECOVERED = "group.recovered"
+    GROUP_CLOSED = "group.closed"
     PLATFORM_FAILED = "platform.failed"
     PLATFORM_RECOVERED = "platform.recovered"
     STORAGE_FAILED = "storage.failed"
     STORAGE_RECOVERED = "storage.recovered"
     RECEIVER_FAILING = "receiver.failing"
     RECEIVER_RECOVERED = "receiver.recovered"
+    RECEIVER_CLOSED = "receiver.closed"
     INVENTORY_CHANGED = "inventory.changed"
     REMINDER = "reminder"
     DIGEST = "digest"

@@ -40,6 +40,11 @@ class Schedule:
     end: timedelta
     zone: tzinfo
 
+    @property
+    def lasts_all_week(self) -> bool:
+        """Whether each window begins when the one before it ends."""
+        return len(self.days) == len(EVERY_DAY) and self.end - self.start == _DAY
+
     def ends_at(self, now: datetime) -> datetime | None:
         """Return when the window that is active at *now* ends; None when none is active."""
         ends = [end for start, end in self._around(now, days=2) if start <= now < end]

@@ -317,6 +317,8 @@ def _notified(snapshot: Snapshot) -> Iterator[IncidentLabels]:
             yield incident_labels(incident)._replace(level=incident.notified)
     if snapshot.storage_failure is not None and snapshot.storage_failure.lasting:
         yield IncidentLabels.of_scope(str(STORAGE), Scope.STORAGE, FAILED, Severity.CRITICAL.value)
+    for notice in snapshot.notices:
+        yield IncidentLabels.of_scope(notice.incident.subject, notice.scope, notice.level_to, notice.severity.value)
     for name, view in sorted(snapshot.outbox.items()):
         if view.in_trouble:
             level = receiver_outages.level_of(disabled=view.disabled, refusing=view.refusing)

@@ -23,7 +23,6 @@ from monitor.domain.reasons import Scope
 from monitor.domain.views.alert_labels import IncidentLabels, alert_name
 from monitor.notify.base import Message, OpenAlerts, ReceiverType, Request, ResendPolicy, json_request, result_where
 from monitor.notify.chat_message import ChatMessage, read, without_mentions
-from monitor.text.links import runbook_link
 
 EVERY = timedelta(minutes=1)
 STANDS = timedelta(hours=1)
@@ -39,7 +38,7 @@ def labels_of(body: bytes, settings: ReceiverSettings) -> dict[str, str]:
 
 def _render(message: Message, settings: ReceiverSettings) -> Request | None:
     chat = read(message.body, settings)
-    if chat.why == "notice" and chat.type != "test":
+    if chat.is_comment:
         return None
     previous = read(message.previous, settings) if message.previous is not None else None
     if chat.over:
@@ -90,7 +89,7 @@ def _alert(chat: ChatMessage, ends_at: datetime, labels: dict[str, str]) -> dict
         "items": "\n".join(chat.lines),
         "reconnect_url": chat.link,
         "incident": chat.key,
-        "runbook_url": chat.data.get("runbookUrl") or (runbook_link(labels["alertname"]) if chat.key else ""),
+        "runbook_url": chat.data.get("runbookUrl") or "",
     }
     alert = {
         "labels": labels,

@@ -77,7 +77,7 @@ class ReceiverType:
     One type of receiver.
 
     Attributes:
-        render: the request for a message; None when this type has no form for it, which counts as delivered. May raise ValueError or
+        render: the request for a message; None when this type has no form for it, which is not sent. May raise ValueError or
             KeyError for a document that it cannot render.
         judge: what a response means, from its status and the beginning of its body (at most 4 KiB).
         digests: whether digests are sent; not where every incident has an object of its own.

@@ -10,8 +10,8 @@ from typing import Any
 from zoneinfo import ZoneInfo
 
 from monitor.config import ReceiverSettings
+from monitor.domain.events import REMOVED, Severity
 from monitor.domain.scopes.key import ACCOUNT_KINDS, PLATFORM, ScopeKey
-from monitor.domain.scopes.state import REMOVED
 from monitor.domain.silencing.acceptance import ACCEPTED
 from monitor.errors import Reason
 from monitor.notify.filling import fill_text
@@ -80,6 +80,11 @@ class ChatMessage:
     opened_at: datetime
     at: datetime
     data: Mapping[str, Any]
+
+    @property
+    def is_comment(self) -> bool:
+        """Whether it is a notice that nothing has to be done about, which is no alert."""
+        return self.why == "notice" and self.type != "test" and self.severity == Severity.INFO
 
     @property
     def mark(self) -> str:

@@ -21,7 +21,7 @@ _CLIENT = "postpost-monitor"
 
 def _render(message: Message, settings: ReceiverSettings) -> Request | None:
     chat = read(message.body, settings)
-    if chat.why == "notice" and chat.type != "test":
+    if chat.is_comment:
         return None
     if settings.routing_key is None:
         raise ValueError("there is no routing_key")

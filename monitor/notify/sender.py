@@ -64,8 +64,7 @@ class Sender:
 
         It ends after `receiver.timeout` at the latest, whatever the receiver does. At most 4 KiB of the response are read,
         redirects are failures, and the address is vetted at the moment of connecting. *previous* is what was last delivered
-        about the same incident, for the types that use it. What the type has no message for counts as delivered without a
-        request.
+        about the same incident, for the types that use it. What the type has no message for is not sent.
         """
         return await self._timed(
             receiver,
@@ -110,7 +109,7 @@ class Sender:
                 DeliveryReason.INTERNAL, detail=f"cannot be rendered for a receiver of type {receiver.type} ({type(error).__name__})"
             )
         if request is None:
-            return AttemptResult(DeliveryReason.DELIVERED, detail=f"nothing to send to a receiver of type {receiver.type}", sent=False)
+            return AttemptResult(DeliveryReason.NOT_SENT, detail=f"nothing to send to a receiver of type {receiver.type}", sent=False)
         if receiver_type.blocking is not None:
             return await self._in_thread(partial(receiver_type.blocking, request, receiver.timeout.total_seconds()), receiver.timeout)
         response = await self._exchange(request, receiver.timeout, receiver)

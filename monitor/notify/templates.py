@@ -124,17 +124,21 @@ _CONNECTIONS: Mapping[EventType, tuple[Topic, str]] = {
 _SCOPES: Mapping[EventType, tuple[Scope, str, str]] = {
     EventType.ACCOUNT_FAILED: (Scope.ACCOUNT, "account:main", "failed"),
     EventType.ACCOUNT_RECOVERED: (Scope.ACCOUNT, "account:main", FINE),
+    EventType.ACCOUNT_CLOSED: (Scope.ACCOUNT, "account:main", FINE),
     EventType.API_FAILED: (Scope.API, "api:postpost", "failed"),
     EventType.API_RECOVERED: (Scope.API, "api:postpost", FINE),
+    EventType.API_CLOSED: (Scope.API, "api:postpost", FINE),
     EventType.GROUP_FAILED: (Scope.GROUP, "group:main/linkedin", "failed"),
     EventType.GROUP_RECOVERED: (Scope.GROUP, "group:main/linkedin", FINE),
+    EventType.GROUP_CLOSED: (Scope.GROUP, "group:main/linkedin", FINE),
     EventType.PLATFORM_FAILED: (Scope.PLATFORM, "platform:linkedin", "failed"),
     EventType.PLATFORM_RECOVERED: (Scope.PLATFORM, "platform:linkedin", FINE),
     EventType.STORAGE_FAILED: (Scope.STORAGE, "storage", "failed"),
     EventType.STORAGE_RECOVERED: (Scope.STORAGE, "storage", FINE),
     EventType.RECEIVER_FAILING: (Scope.RECEIVER, "receiver:chat", "failing"),
     EventType.RECEIVER_RECOVERED: (Scope.RECEIVER, "receiver:chat", FINE),
-    EventType.INVENTORY_CHANGED: (Scope.ACCOUNT, "account:main", "changed"),
+    EventType.RECEIVER_CLOSED: (Scope.RECEIVER, "receiver:chat", FINE),
+    EventType.INVENTORY_CHANGED: (Scope.ACCOUNT, "list:main", "changed"),
 }
 
 

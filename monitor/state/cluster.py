@@ -17,11 +17,12 @@ from monitor.db.cluster.findings import FindingsRow, put_board, put_findings, re
 from monitor.domain.cluster.findings import Board, Finding
 from monitor.domain.connections import Connection
 from monitor.domain.evaluation import Evaluation
+from monitor.domain.events import REMOVED
 from monitor.domain.replies.checks import Observation, Verdict
 from monitor.domain.scopes import platform as platform_scope
 from monitor.domain.scopes.api import is_bad
 from monitor.domain.scopes.key import ACCOUNT_KINDS, API, GROUP, PLATFORM, STORAGE, ScopeKey, ScopesAbove
-from monitor.domain.scopes.state import REMOVED, ScopeState, clear, closed
+from monitor.domain.scopes.state import ScopeState, clear, closed
 from monitor.domain.states import ConnectionState
 from monitor.domain.usual_case import resumed
 from monitor.domain.views.snapshot import IncidentView, scope_incidents

@@ -15,12 +15,15 @@ from monitor.config import Config, ReceiverSettings
 from monitor.db import Database, Store, connections_by_id, read_meta
 from monitor.db.renames import receivers
 from monitor.domain.connections import Connection
+from monitor.domain.delivery import retries
 from monitor.domain.events import FINE, Notification, NotificationReason
+from monitor.domain.reasons import Scope
 from monitor.domain.routing import rules as routing
 from monitor.logs import get_logger
 from monitor.notify import payload
 from monitor.notify.alertmanager import labels_of
 from monitor.notify.base import destination
+from monitor.state import receiver_incidents
 from monitor.state.evaluation_config import EvaluationConfig
 from monitor.text.format import subject_name
 
@@ -42,6 +45,7 @@ class ReceiverChange:
             has not got.
         sent: notifications of what stands, or has ended meanwhile, that are now pending for it.
         incidents: the keys and subjects of those left open.
+        ended: the key of its own incident, which is closed at the other receivers; empty without one.
     """
 
     event: str
@@ -51,6 +55,7 @@ class ReceiverChange:
     left_open: int = 0
     sent: int = 0
     incidents: tuple[str, ...] = ()
+    ended: str = ""
 
 
 async def sync(database: Database, config: Config, evaluation_config: EvaluationConfig, now: datetime) -> list[ReceiverChange]:
@@ -65,7 +70,7 @@ async def sync(database: Database, config: Config, evaluation_config: Evaluation
 
     changes = await database.write(work)
     for change in changes:
-        log = _log.bind(receiver=change.receiver, change=change.event)
+        log = _log.bind(receiver=change.receiver, change=change.event, **({"ended": change.ended} if change.ended else {}))
         if change.cancelled or change.left_open:
             advice = "It gets no more messages at its old address: close there by hand what is still open."
             listed = list(change.incidents[:_LISTED])
@@ -88,21 +93,23 @@ def reconcile(desired: Mapping[str, str], config: EvaluationConfig, now: datetim
     known: dict[str, str] = json.loads(stored)
     if known == desired:
         return []
-    renamed = _renamed(known, desired)
+    renamed, ended = _renamed(known, desired), dict[str, str]()
     for old, new in renamed.items():
-        receivers.rename_receiver(store, old, new)
+        ended[old] = receiver_incidents.close_removed(old, desired, config.identity, now, store)
+        _rename(old, new, store)
     known = {renamed.get(name, name): where for name, where in known.items()}
     removed = [name for name in known if name not in desired]
     readdressed = [name for name in desired if name in known and known[name] != desired[name]]
     added = [name for name in desired if name not in known]
-    changes = [ReceiverChange("renamed", new, before=old) for old, new in renamed.items()]
+    changes = [ReceiverChange("renamed", new, before=old, ended=ended[old]) for old, new in renamed.items()]
     latest_open = receivers.latest_of_open(store)
     left_open_at = _left_open_at([*removed, *readdressed], latest_open, store)
     for name in removed:
+        own = receiver_incidents.close_removed(name, desired, config.identity, now, store)
         cancelled = store.outbox.cancel_deliveries(name, now, reason=None)
         receivers.forget_state(store, name)
         listed = left_open_at[name]
-        changes.append(ReceiverChange("removed", name, cancelled=cancelled, left_open=len(listed), incidents=listed))
+        changes.append(ReceiverChange("removed", name, cancelled=cancelled, left_open=len(listed), incidents=listed, ended=own))
     sent = _deliver_open(store, config, [*added, *readdressed], now)
     for name, count in _deliver_closed(store, config, added, now).items():
         sent[name] = sent.get(name, 0) + count
@@ -119,6 +126,17 @@ def _renamed(known: Mapping[str, str], desired: Mapping[str, str]) -> dict[str, 
     """Old to new name of the receivers that kept their destination."""
     new = {where: name for name, where in desired.items() if name not in known}
     return {name: new.pop(where) for name, where in known.items() if name not in desired and where in new}
+
+
+def _rename(old: str, new: str, store: Store) -> None:
+    """Give everything to the new name; a receiver in trouble is tried again, and its trouble is notified anew under that name."""
+    number = receivers.last_number(store, new)
+    receivers.rename_receiver(store, old, new)
+    breaker = receivers.known_breaker(store, new)
+    released = replace(retries.release(breaker), notified=False) if breaker.notified else breaker
+    released = replace(released, number=max(released.number, number))
+    if released != breaker:
+        receiver_incidents.save_breaker(new, released, store)
 
 
 def _left_open_at(names: Sequence[str], latest_open: Sequence[receivers.LatestNotification], store: Store) -> dict[str, tuple[str, ...]]:
@@ -218,7 +236,9 @@ def _names(labels: Mapping[str, str]) -> tuple[str | None, str | None]:
 
 
 def _receivers_of(notification: Notification, connections: Mapping[int, Connection], config: EvaluationConfig) -> tuple[str, ...]:
-    """The receivers that a notification about an open incident is routed to."""
+    """The receivers that a notification about an open incident is routed to; one about a receiver goes to all others."""
+    if notification.scope is Scope.RECEIVER:
+        return tuple(rule.name for rule in config.receivers if f"receiver:{rule.name}" != notification.incident.subject)
     connection = connections.get(notification.connection_id or 0)
     members = [connections[number] for number in notification.facts.members if number in connections]
     return routing.receivers_for(notification, connection, config.routes, config.receivers, members=members, user_labels=config.user_labels)

@@ -13,11 +13,13 @@ from typing import TYPE_CHECKING, Any
 
 from monitor.clock import Clock, Continuity
 from monitor.config import Config
+from monitor.config.matchers import with_platform
 from monitor.config.problems import nearest
 from monitor.db import (
     Reader,
     accepted_losses,
     acks_of_open,
+    list_notifications,
     read_connections,
     read_meta,
     read_outbox,
@@ -29,7 +31,7 @@ from monitor.db.codec import decode_rounding, decode_scope
 from monitor.domain.connections import Connection
 from monitor.domain.engine import ChangeSet, Engine
 from monitor.domain.evaluation import hiding_scope, scope_context
-from monitor.domain.events import Notification
+from monitor.domain.events import EventType, Notification, Severity
 from monitor.domain.load import AccountLoad, account_loads
 from monitor.domain.routing.matchers import UnmatchedMatcher, known_values, unmatched
 from monitor.domain.routing.names import named_connections, words_for_connections
@@ -52,6 +54,10 @@ from monitor.text.load import interval_advice, load_text
 if TYPE_CHECKING:
     from monitor.db import Store
 
+# How long the alert about a loss lasts, which belongs to no incident.
+NOTICE_STANDS = timedelta(hours=1)
+# Among so many of the last notifications those notices are sought at the start.
+_NOTICES_SOUGHT = 200
 _log = get_logger(__name__)
 LONGEST_PAUSE_SECONDS = 90.0
 FIRST_LIST_WITHIN_SECONDS = 900.0
@@ -100,6 +106,7 @@ class Registry(Engine):
         self._unlisted_since: dict[str, float] = {}
         self._viewed = _Viewed()
         self._changed: set[int] = set()
+        self._notices: dict[str, Notification] = {}
 
     def load(self, reader: Reader) -> None:
         """Fill memory from the rows of a database."""
@@ -109,6 +116,8 @@ class Registry(Engine):
         self.scope_versions = {scope.key: version for version, scope in scopes.values()}
         self.restore({number: state for number, (_, state) in states.items()}, [scope for _, scope in scopes.values()])
         self._load_settings(reader)
+        for row in reversed(list_notifications(reader, limit=_NOTICES_SOUGHT)):
+            self.add_notice(row.notification)
 
     def _load_settings(self, reader: Reader) -> None:
         self.rounding_evidence = decode_rounding(read_meta(reader, self.rounding_key()))
@@ -177,23 +186,35 @@ class Registry(Engine):
         if any(now - since < FIRST_LIST_WITHIN_SECONDS for since in self._unlisted_since.values()):
             return
         before = set(self.unmatched)
-        found = unmatched(self.config.matches(), self.connections())
-        self.unmatched = tuple(replace(matcher, meant=self._meant(matcher)) for matcher in found)
+        self.unmatched = self.unmatched_now()
         for matcher in self.unmatched:
             if matcher not in before:
                 fix = f"did you mean {matcher.meant}?" if matcher.meant else "correct it, or remove it."
                 advice = f"It matches nothing that is known: {fix}"
                 _log.warning("matcher.unmatched", where=matcher.where, matcher=matcher.name, pattern=matcher.pattern, advice=advice)
 
+    def unmatched_now(self) -> tuple[UnmatchedMatcher, ...]:
+        """The matchers that match none of the present connections."""
+        found = unmatched(self.config.matches(), self.connections())
+        return tuple(replace(matcher, meant=self._meant(matcher)) for matcher in found)
+
     def _meant(self, matcher: UnmatchedMatcher) -> str:
-        """What to write instead: the id of what the API calls so, or the nearest known value."""
-        words = {value: value for value in known_values(self.connections()).get(matcher.name, ())}
+        """What to write instead: the id of what the API or the configuration calls so, or the nearest known value; empty if none is near."""
+        known = known_values(self.connections())
+        words = {value: value for value in known.get(matcher.name, ())}
+        if matcher.name == "user":
+            words |= {name: name for name in self.config.users.values()}
         if matcher.name == "connection":
             for connection in self.connections():
                 for name in self._names_of(connection):
                     words[name] = f"{words[name]}|{connection.platform_id}" if name in words else connection.platform_id
-        close = nearest(matcher.pattern, sorted(words))
-        return words[close] if close is not None else ""
+        choices = [choice.strip() for choice in matcher.pattern.split("|")]
+        close = {choice: nearest(choice, sorted(filter(None, words))) for choice in choices}
+        right = {choice: words[word] for choice, word in close.items() if word is not None}
+        if matcher.name == "connection":
+            platforms = known["platform"]
+            right = {choice: other for choice in choices if (other := with_platform(choice, platforms)) is not None} | right
+        return "|".join(dict.fromkeys(right.get(choice, choice) for choice in choices)) if right else ""
 
     def find_loads(self) -> None:
         """Add up the checks of each account, and log when an account newly has more than it may send."""
@@ -204,6 +225,12 @@ class Registry(Engine):
             if load.too_many and load.account not in before:
                 advice = f"Use longer intervals: {interval_advice(load)}."
                 _log.warning("account.overloaded", account=load.account, problem=load_text(load), advice=advice)
+
+    def add_notice(self, notification: Notification) -> None:
+        """Keep a notice that something was lost for as long as its alert lasts; called after its commit."""
+        lost = notification.type is EventType.INVENTORY_CHANGED and notification.severity is not Severity.INFO
+        if lost and self.clock.now() - notification.at < NOTICE_STANDS:
+            self._notices[notification.incident.subject] = notification
 
     def count_unrouted(self, notification: Notification) -> None:
         """Count and log a notification that no route matches; called after its commit."""
@@ -276,6 +303,7 @@ class Registry(Engine):
             suspected=tuple(view for scope in self.scopes().values() if (view := suspected_scope(scope)) is not None),
             controls=self.controls,
             storage_failure=self._storage_failure(now),
+            notices=tuple(notice for notice in self._notices.copy().values() if now - notice.at < NOTICE_STANDS),
         )
 
     def _storage_failure(self, now: datetime) -> StorageFailure | None:

@@ -14,15 +14,25 @@ from monitor.db.codec import encode_rounding, encode_scope
 from monitor.domain import events
 from monitor.domain.connections import Connection
 from monitor.domain.evaluation import Evaluation
-from monitor.domain.events import FINE, EventType, IncidentRef, Notification, NotificationFacts, NotificationReason, Severity, Topic
+from monitor.domain.events import (
+    FINE,
+    REMOVED,
+    EventType,
+    IncidentRef,
+    Notification,
+    NotificationFacts,
+    NotificationReason,
+    Severity,
+    Topic,
+)
 from monitor.domain.notifications import build
 from monitor.domain.notifications.timing import overtakes_reminders
 from monitor.domain.reasons import Scope
 from monitor.domain.replies.checks import Observation
 from monitor.domain.replies.listings import ListedConnection
 from monitor.domain.routing import rules as routing
-from monitor.domain.scopes.key import ScopeKey
-from monitor.domain.scopes.state import REMOVED, ScopeState, closed, persistent
+from monitor.domain.scopes.key import LIST, ScopeKey
+from monitor.domain.scopes.state import ScopeState, closed, persistent
 from monitor.domain.states import ConnectionState, SuppressionReason
 from monitor.logs import get_logger
 from monitor.notify import payload
@@ -116,6 +126,7 @@ class UnitOfWork:
                 else {"subject": notification.incident.subject}
             )
             _log.info("notification.decided", type=notification.type, why=notification.why, reason=notification.reason, **named)
+            self._registry.add_notice(notification)
         for notification in self._unrouted:
             self._registry.count_unrouted(notification)
 
@@ -157,7 +168,7 @@ class UnitOfWork:
             why=NotificationReason.NOTICE,
             severity=severity,
             at=now,
-            incident=IncidentRef(Topic.SCOPE, str(ScopeKey("list", account, user_id)), int(now.timestamp()), now),
+            incident=IncidentRef(Topic.SCOPE, str(ScopeKey(LIST, account, user_id)), int(now.timestamp()), now),
             scope=Scope.ACCOUNT,
             connection_id=None,
             level_from=FINE,

@@ -30,7 +30,7 @@ _SCOPES = {
     "storage": "No writes",
     "receiver": "No deliveries",
 }
-_ENDS = {"connection.closed": "Closed", "token.renewed": "Renewed", "permissions.restored": "Restored"}
+_ENDS = {"token.renewed": "Renewed", "permissions.restored": "Restored"}
 
 
 def trouble(level: str, scope_kind: str = "", left: timedelta | None = None) -> str:
@@ -44,7 +44,7 @@ def trouble(level: str, scope_kind: str = "", left: timedelta | None = None) -> 
 
 def end(kind: str) -> str:
     """Return how the incident of a message of type *kind* ended."""
-    return _ENDS.get(kind, "Recovered")
+    return "Closed" if kind.endswith(".closed") else _ENDS.get(kind, "Recovered")
 
 
 def headline(kind: str, why: str, level: str, scope_kind: str = "", left: timedelta | None = None) -> str:

@@ -17,7 +17,7 @@ SUPPRESSION_TEXTS = {
     SuppressionReason.REMINDER_NOT_DUE: "Receivers are up to date; the next reminder is not due yet.",
     SuppressionReason.AWAITING_CHECK: "A reminder is due; it is sent when the next check fails, too.",
     SuppressionReason.SILENCED: "A silence suppresses the notifications of this connection.",
-    SuppressionReason.QUIET_HOURS: "Suppressed: not urgent, and quiet hours are active.",
+    SuppressionReason.QUIET_HOURS: "Quiet hours suppress the notifications of this severity.",
     SuppressionReason.UNCERTAIN: (
         "The pending notification is older than the last result, or than the incident of a wider scope; it is sent once that is decided."
     ),

@@ -188,5 +188,6 @@ RESPONSE_TEXTS = {
     DeliveryReason.DISCONNECTED: "closed the connection",
     DeliveryReason.UNKNOWN: "did not take the message, for a reason that is not known",
     DeliveryReason.INTERNAL: "got no request: the monitor failed",
+    DeliveryReason.NOT_SENT: "takes no such messages",
 }
 """What a receiver did with a message, as the rest of a sentence about it."""

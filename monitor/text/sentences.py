@@ -5,9 +5,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, timedelta
 
 from monitor.domain.connections import Connection
-from monitor.domain.events import FINE, EventType, Notification, NotificationFacts, Topic
+from monitor.domain.events import FINE, REMOVED, EventType, Notification, NotificationFacts, Topic
 from monitor.domain.scopes.key import ScopeKey
-from monitor.domain.scopes.state import REMOVED
 from monitor.domain.silencing.acceptance import ACCEPTED
 from monitor.errors import Reason
 from monitor.text.advice import notification_advice
@@ -39,16 +38,20 @@ _SENTENCES: dict[EventType, str] = {
     EventType.PERMISSIONS_RESTORED: "The permissions of {who} are restored{after}.",
     EventType.ACCOUNT_FAILED: "The account {name} is refused by the API since {since}: {why}.{affected}",
     EventType.ACCOUNT_RECOVERED: "The account {name} is accepted by the API again{after}.",
+    EventType.ACCOUNT_CLOSED: "The account {name} is no longer watched: it was removed from the configuration.",
     EventType.API_FAILED: "The PostPost API gives no answers since {since}: {why}.{affected}",
     EventType.API_RECOVERED: "The PostPost API answers again{after}.",
+    EventType.API_CLOSED: "The previous address of the PostPost API is no longer watched: it was removed from the configuration.",
     EventType.GROUP_FAILED: "{number} {platform} connections of {owner} fail together since {since}: {why}.{members}",
     EventType.GROUP_RECOVERED: "{number} {platform} connections of {owner} work again{after}.",
+    EventType.GROUP_CLOSED: "The {platform} connections of {owner} are no longer watched: the account was removed from the configuration.",
     EventType.PLATFORM_FAILED: "{number} {platform} connections fail together since {since}: {why}.{members}",
     EventType.PLATFORM_RECOVERED: "The {platform} connections work again{after}.",
     EventType.STORAGE_FAILED: "The monitor cannot use its own storage since {since}: {why}.",
     EventType.STORAGE_RECOVERED: "The monitor's storage works again{after}.",
     EventType.RECEIVER_FAILING: "The receiver {name} has not accepted messages since {since}: {quoted}.",
     EventType.RECEIVER_RECOVERED: "The receiver {name} accepts messages again{after}.",
+    EventType.RECEIVER_CLOSED: "The receiver {name} is no longer configured: it was removed or has another name now.",
     EventType.INVENTORY_CHANGED: "The list of connections changed: {quoted}.",
 }
 
@@ -59,20 +62,15 @@ _KIND_SENTENCES: dict[tuple[str, EventType], str] = {
     ("limit", EventType.API_FAILED): "The API limits the requests of all accounts since {since}: {why}.{affected}",
     ("limit", EventType.API_RECOVERED): "The API no longer limits the requests of all accounts{after}.",
     ("service", EventType.ACCOUNT_FAILED): "The API fails only for the account {name} since {since}: {why}.{affected}",
+    ("user", EventType.ACCOUNT_CLOSED): "The managed user {name} is no longer watched: the API no longer lists it.",
     ("service", EventType.ACCOUNT_RECOVERED): "The API answers for the account {name} again{after}.",
 }
 
-# Scope incidents that close without a recovery.
+# Incidents that close without a recovery.
 _CLOSED_WITHOUT_RECOVERY: dict[tuple[str, EventType], str] = {
     (ACCEPTED, EventType.PERMISSIONS_RESTORED): "The lost permissions of {who} are no longer required: an operator accepted the loss.",
-    (REMOVED, EventType.ACCOUNT_RECOVERED): "The account {name} is no longer watched: it was removed from the configuration.",
-    (
-        REMOVED,
-        EventType.API_RECOVERED,
-    ): "The previous address of the PostPost API is no longer watched: it was removed from the configuration.",
 }
 
-_USER_REMOVED = "The managed user {name} is no longer watched: the API no longer lists it."
 # Incidents whose cause has changed.
 _OTHER_CAUSE = {
     EventType.CONNECTION_FAILED: "{who}, broken since {since}, fails for another reason since {cause_since}: {why}.",
@@ -163,8 +161,6 @@ def _template(notification: Notification) -> str:
         return _NO_LONGER_TOGETHER[kind]
     if notification.facts.untested and kind is EventType.PUBLISHING_FAILING:
         return _POSTS_FAIL_UNTESTED
-    if closed_why == REMOVED and scope_kind == "user":
-        return _USER_REMOVED
     return (
         _CLOSED_WITHOUT_RECOVERY.get((closed_why, kind)) or _KIND_SENTENCES.get((scope_kind, kind)) or _SENTENCES.get(kind, "{who}: {why}.")
     )

@@ -6,8 +6,8 @@ pending delivery for too long, and a critical notification could reach some rece
 """
 
 import asyncio
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from datetime import datetime, timedelta
+from collections.abc import Callable, Iterable
+from datetime import datetime
 from enum import StrEnum
 from functools import partial
 
@@ -15,24 +15,14 @@ from monitor.clock import Clock
 from monitor.config import HeartbeatSettings, Secret
 from monitor.db import Database, Store, read_outbox
 from monitor.domain.connections import Connection
-from monitor.domain.events import Severity
-from monitor.domain.policy import Policy
-from monitor.domain.reasons import Health
-from monitor.domain.routes import Route
-from monitor.domain.routing import rules as routing
-from monitor.domain.routing.rules import ReceiverRule
-from monitor.domain.schedule import MISSING_AT_MOST, MISSING_FACTOR
 from monitor.domain.states import ConnectionState
-from monitor.domain.views.snapshot import OutboxView
 from monitor.errors import StoreError
 from monitor.logs import get_logger
 from monitor.notify.sender import Sender
 from monitor.state.registry import Registry
-from monitor.text.durations import span
+from monitor.text.heartbeats import has_no_recent_evidence, is_late, is_news, is_unreachable
 
 _WRITE_SECONDS = 10.0
-_MISSED_ROUNDS = 3
-_LOGGED_AGAIN_AFTER = timedelta(days=1)
 
 _log = get_logger(__name__)
 
@@ -69,7 +59,7 @@ class Heartbeat:
         self._sender = sender
         self._clock = clock
         self._on_result = on_result
-        self._logged: tuple[HeartbeatResult, datetime] | None = None
+        self._logged: tuple[str, datetime] | None = None
 
     async def step(self) -> bool:
         """Send a ping unless there is a problem; returns False: there is never more to do at once."""
@@ -90,10 +80,10 @@ class Heartbeat:
             if self._logged is not None:
                 _log.info("heartbeat.resumed")
             self._logged = None
-        elif is_news(outcome, self._logged, now):
+        elif is_news(problem, self._logged, now):
             advice = "Try its address: postpost-monitor heartbeat test." if outcome is HeartbeatResult.FAILED else ""
             _log.warning("heartbeat.stopped", result=outcome.value, problem=problem, **({"advice": advice} if advice else {}))
-            self._logged = outcome, now
+            self._logged = problem, now
 
     async def _find_problem(self) -> str:
         """Why no ping may be sent; empty without a problem."""
@@ -116,61 +106,6 @@ class Heartbeat:
             connection = self._registry.connection(connection_id)
             if connection is not None:
                 yield connection, self._registry.state(connection_id)
-
-
-def has_no_recent_evidence(watched: Iterable[tuple[Connection, ConnectionState]], now: datetime, policy: Policy) -> str:
-    """Why there is no recent evidence; empty while a check of some connection was conclusive lately."""
-    newest: datetime | None = None
-    count = 0
-    for connection, state in watched:
-        count += 1
-        evidence_at = state.last_evidence_at
-        if evidence_at is None:
-            continue
-        if now - evidence_at <= _recent_for(connection, state, policy):
-            return ""
-        newest = evidence_at if newest is None else max(newest, evidence_at)
-    if not count:
-        return "no connection is watched"
-    return "no check was ever conclusive" if newest is None else f"no check was conclusive for {span(now - newest)}"
-
-
-def is_unreachable(outbox: Mapping[str, OutboxView], routes: Sequence[Route], receivers: Sequence[ReceiverRule]) -> str:
-    """
-    Why no receiver of critical notifications accepts messages; empty while one does, or when no receiver is configured.
-
-    Receivers of narrower routes do not count, and a receiver fails when its outage is reported: a single failed attempt is no outage.
-    What it accepts next, a delivery or a test, ends that.
-    """
-    if not receivers:
-        return ""
-    names = routing.of_any(Severity.CRITICAL, routes, receivers)
-    if not names:
-        return "no route sends critical notifications to any receiver"
-    views = [outbox[name] for name in names if name in outbox]
-    if len(views) == len(names) and all(view.in_trouble for view in views):
-        return f"no receiver of critical notifications works: {', '.join(sorted(names))}"
-    return ""
-
-
-def is_news(outcome: HeartbeatResult, logged: tuple[HeartbeatResult, datetime] | None, now: datetime) -> bool:
-    """Whether it is logged that heartbeats are stopped, when *logged* is what was logged last, and when."""
-    return logged is None or logged[0] is not outcome or now - logged[1] >= _LOGGED_AGAIN_AFTER
-
-
-def is_late(outbox: Mapping[str, OutboxView], receivers: Sequence[ReceiverRule], now: datetime, longest: timedelta) -> str:
-    """Which receivers have had a pending delivery for longer than *longest*; not disabled ones: the others were notified of them."""
-    views = {rule.name: outbox[rule.name] for rule in receivers if rule.name in outbox}
-    late = [name for name, view in views.items() if view.oldest_at is not None and not view.disabled and now - view.oldest_at > longest]
-    return f"pending for longer than {span(longest)}: {', '.join(sorted(late))}" if late else ""
-
-
-def _recent_for(connection: Connection, state: ConnectionState, policy: Policy) -> timedelta:
-    """For how long a conclusive check counts as recent: missing connections are checked rarely."""
-    usual = policy.stale_for(connection.interval)
-    if state.health not in {Health.MISSING, Health.MISCONFIGURED}:
-        return usual
-    return max(usual, _MISSED_ROUNDS * min(MISSING_FACTOR * connection.interval, MISSING_AT_MOST))
 
 
 def _write_heartbeat(now: datetime, store: Store) -> None:

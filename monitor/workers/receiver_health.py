@@ -9,17 +9,18 @@ import structlog
 
 from monitor.clock import Clock
 from monitor.config import ReceiverSettings
-from monitor.db import Database, Store, read_receiver_states
-from monitor.domain import events
+from monitor.db import Database, Store
+from monitor.db.renames import receivers
 from monitor.domain.delivery import receiver_outages, retries
 from monitor.domain.delivery.retries import AttemptResult, CircuitBreaker
 from monitor.domain.events import Notification
 from monitor.domain.policy import RetryPolicy
 from monitor.errors import DeliveryReason
 from monitor.logs import get_logger
-from monitor.notify import payload
 from monitor.notify.base import fingerprint
 from monitor.notify.identity import MonitorIdentity
+from monitor.state import receiver_incidents
+from monitor.state.receiver_incidents import save_breaker
 
 OnAttempt = Callable[[str, DeliveryReason, float], None]
 """Called after each attempt with the receiver's name, the result, and its duration in seconds."""
@@ -92,8 +93,7 @@ class ReceiverHealth:
         """
         if self._breaker is not None and self._breaker.healthy:
             return self._breaker
-        documents = await self._database.read(read_receiver_states)
-        stored = retries.read_breaker(documents.get(self._receiver.name, b"{}"))
+        stored = await self._database.read(partial(receivers.known_breaker, name=self._receiver.name))
         if self._breaker is None:
             await self._begin(stored)
         elif stored != self._stored:
@@ -180,17 +180,8 @@ def record_health(change: HealthChange, store: Store) -> None:
     """Record the health after an attempt: the breaker, and the notification of the other receivers."""
     if change.after != change.before:
         save_breaker(change.receiver, change.after, store)
-    if change.notice is not None and change.others:
-        webhook_id = store.outbox.new_webhook_id()
-        key = store.outbox.key_of(change.notice.incident) or events.incident_key(change.notice.incident, change.identity.instance)
-        body = payload.render(webhook_id, change.notice, None, change.identity, key=key)
-        store.outbox.add_notification(webhook_id, change.notice, key, body, change.others)
-
-
-def save_breaker(receiver: str, breaker: CircuitBreaker, store: Store) -> None:
-    """Save the circuit breaker of *receiver*."""
-    disabled = breaker.disabled_at is not None
-    store.outbox.put_receiver_state(receiver, breaker.dump(), disabled=disabled, failing_since=breaker.failing_since)
+    if change.notice is not None:
+        receiver_incidents.record(change.notice, change.others, change.identity, store)
 
 
 def log_of(receiver: str, result: AttemptResult) -> structlog.typing.FilteringBoundLogger:

@@ -22,7 +22,7 @@ from monitor.domain.delivery.receiver_outages import DISABLED
 from monitor.domain.events import Topic
 from monitor.domain.policy import Policy
 from monitor.domain.reasons import Scope
-from monitor.domain.scopes.key import LIMIT, RATE, SERVICE
+from monitor.domain.scopes.key import LIMIT, LIST, RATE, SERVICE
 from monitor.domain.views.alert_labels import IncidentLabels, alert_name
 from monitor.metrics import Metrics, definitions
 from monitor.metrics.definitions import MetricType
@@ -202,7 +202,7 @@ def incidents() -> list[dict[str, str]]:
     assert levels.keys() == set(Topic) - {Topic.SCOPE}
     own = [{"topic": topic.value, "scope": "connection", "level": level} for topic, names in levels.items() for level in names]
     kinds = [(scope, "") for scope in Scope if scope is not Scope.CONNECTION]
-    kinds += [(Scope.ACCOUNT, SERVICE), (Scope.ACCOUNT, RATE), (Scope.API, LIMIT)]
+    kinds += [(Scope.ACCOUNT, SERVICE), (Scope.ACCOUNT, RATE), (Scope.ACCOUNT, LIST), (Scope.API, LIMIT)]
     scopes = [{"topic": "scope", "scope": scope.value, "kind": kind} for scope, kind in kinds]
     return own + scopes + [{"topic": "scope", "scope": Scope.RECEIVER.value, "level": DISABLED}]
 

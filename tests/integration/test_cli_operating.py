@@ -3,6 +3,7 @@
 import asyncio
 import csv
 import json
+import re
 import tracemalloc
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
 from dataclasses import replace
@@ -380,3 +381,14 @@ def test_second_daemon_is_still_refused(call: Call, world: Watched) -> None:
     second = Database(world.config.database.url.reveal(), clock=SystemClock(), owner="second")
     with pytest.raises(AnotherInstance):
         asyncio.run(second.start())
+
+
+async def test_heartbeat_that_is_withheld(call: Call, hook: ReceiverServer, tmp_path: Path) -> None:
+    """A heartbeat that is sent by hand is sent all the same; the verb says that the monitor itself would not."""
+    path = tmp_path / "config.yaml"
+    more = f"heartbeat: {{url: '{hook.url}', max_owed: 1d}}\n"
+    text = path.read_text()
+    path.write_text(text + more)
+    assert "withholds" not in (await call("heartbeat", "test"))[1]
+    path.write_text(re.sub(r"routes:\n(  - .*\n)+", "routes: [{match: {severity: info}, receivers: [desk]}]\n", text) + more)
+    assert "the monitor itself withholds heartbeats now: no route sends critical notifications" in (await call("heartbeat", "test"))[1]

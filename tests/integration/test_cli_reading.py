@@ -72,6 +72,22 @@ def test_status_filters(call: Call, options: tuple[str, ...], ids: list[str]) ->
     assert [each["platformId"] for each in json.loads(call("status", "--json", *options))["connections"]] == ids
 
 
+async def test_status_of_the_alert_path(tmp_path: Path, sqlite_url: str, capsys: pytest.CaptureFixture[str]) -> None:
+    """What no route takes, a matcher that matches nothing and a withheld heartbeat are said, each with its reason."""
+    path = write_config(tmp_path, sqlite_url)
+    routes = path.read_text().split("routes:\n")[1].split("#")[0]
+    others = "  - {match: {severity: info, team: socail}, receivers: [desk]}\n  - {match: {severity: info}, receivers: [desk]}\n"
+    path.write_text(path.read_text().replace(routes, others) + "heartbeat: {url: 'https://ping.example.org/x'}\n")
+    async with watched(path) as story:
+        await tell_a_story(story)
+        capsys.readouterr()
+        assert main(["status", "--config", str(path)]) == 0
+    text = " ".join(capsys.readouterr().out.split())
+    assert "1 notification reached no receiver: no route matches." in text
+    assert "The matcher team: socail of routes[0] matches nothing that is known. Did you mean social?" in text
+    assert "! heartbeats are withheld: no route sends critical notifications to any receiver" in text
+
+
 def test_status_nothing_fits(call: Call) -> None:
     """A filter that matches nothing is not an error."""
     assert call("status", "--platform", "mastodon") == "None of 5 connections matches.\n"

@@ -4,6 +4,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from datetime import timedelta
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -14,16 +15,19 @@ from monitor.config import ConnectionSettings, Secret, UserSettings
 from monitor.config.sections.core import ConnectionMatch
 from monitor.db import list_deliveries, read_connections
 from monitor.domain.connections import ConnectionSpec
-from monitor.domain.events import Topic
+from monitor.domain.events import Severity, Topic
 from monitor.domain.expiry.model import Rounding
 from monitor.domain.reasons import Health
 from monitor.domain.replies.listings import ListedConnection, Listing, is_same_listing
 from monitor.domain.views.status import DisplayStatus
+from monitor.metrics import Metrics
 from monitor.simulator import faults
 from monitor.simulator import state as simulated
 from monitor.simulator.presets import connection_like
 from monitor.simulator.state import SimulatedApi
 from monitor.state import connection_sync
+from monitor.state.registry import Registry
+from monitor.state.unit_of_work import notify_inventory
 from monitor.text.status import overall_of
 from tests import marked
 from tests.builders import DAY, HOUR, MINUTE, START
@@ -231,9 +235,9 @@ async def test_lost_user(tmp_path: Path) -> None:
         await one.run(5 * HOUR)
         assert watched(one) == {"linkedin-own", "linkedin-b"}
         told = await one.told()
-        assert told == [(f"user:main/{USER}", "account.failed"), (f"user:main/{USER}", "account.recovered"), LOST]
+        assert told == [(f"user:main/{USER}", "account.failed"), (f"user:main/{USER}", "account.closed"), LOST]
         rows = await one.database.read(lambda reader: list_deliveries(reader, limit=10))
-        closed = next(row.notification for row in rows if row.notification.type == "account.recovered")
+        closed = next(row.notification for row in rows if row.notification.type == "account.closed")
         assert closed.facts.closed_why == "removed", "it was detached, nothing works again"
         await one.run(3 * HOUR)
         assert len(await one.told()) == 3
@@ -380,7 +384,7 @@ async def test_account_that_left(tmp_path: Path) -> None:
         assert await one.told() == [("account:other", "account.failed")]
         await one.reload(one.config.model_copy(update={"accounts": (main,)}))
         await one.run(26 * HOUR)
-        assert await one.told() == [("account:other", "account.failed"), ("account:other", "account.recovered")]
+        assert await one.told() == [("account:other", "account.failed"), ("account:other", "account.closed")]
 
 
 async def test_selectors(tmp_path: Path) -> None:
@@ -442,3 +446,20 @@ async def test_selector_without_a_match(tmp_path: Path) -> None:
         assert [(each.where, each.name, each.pattern) for each in one.fleet.unmatched] == [
             ("connections (config.yaml:7)", "connection", "threads-*")
         ]
+
+
+async def test_loss_is_an_alert_for_an_hour(tmp_path: Path) -> None:
+    """A lost user is exported as the alert of the rules, also after a restart, until an hour has passed; a mere remark is not."""
+    clock = FakeClock()
+    async with watching(tmp_path, simple_world(clock, "linkedin-own"), clock, "workspace") as one:
+        for account, severity in (("main", Severity.WARNING), ("other", Severity.INFO)):
+            work = partial(notify_inventory, one.fleet, account, "", "gone", affected=1, severity=severity)
+            await one.database.write(work)
+        restarted = Registry(one.fleet.config, clock)
+        await one.database.read(restarted.load)
+        for registry in (one.fleet, restarted):
+            (notice,) = registry.snapshot(clock.now()).notices
+            text = Metrics().render(registry.snapshot(clock.now()), clock.now()).decode()
+            (line,) = [line for line in text.splitlines() if line.startswith("postpost_incident_notified{")]
+            assert all(label in line for label in ('kind="list"', 'level="changed"', 'severity="warning"', 'account="main"'))
+            assert registry.snapshot(notice.at + HOUR).notices == ()

@@ -146,6 +146,7 @@ def a_notice(outbox: Outbox) -> Notification:
         type=EventType.INVENTORY_CHANGED,
         why=NotificationReason.NOTICE,
         at=outbox.clock.now(),
+        severity=Severity.INFO,
         incident=IncidentRef(Topic.SCOPE, "account:main", 1, outbox.clock.now()),
         scope=Scope.ACCOUNT,
         connection_id=None,
@@ -155,11 +156,11 @@ def a_notice(outbox: Outbox) -> Notification:
 
 @of(*PAGERS)
 async def test_nothing_to_send(outbox: Outbox, server: ReceiverServer) -> None:
-    """A notice counts as delivered without a request."""
+    """A notice that is no alert is not sent, and does not count as delivered."""
     await outbox.owe(a_notice(outbox))
     await outbox.settle()
     assert server.total == 0
-    assert await states(outbox) == [DELIVERED]
+    assert await states(outbox) == [(DeliveryState.CANCELLED, DeliveryReason.NOT_SENT)]
     assert "nothing to send to a receiver of type" in await outbox.said()
 
 
@@ -173,7 +174,7 @@ async def test_nothing_sent_heals_nothing(outbox: Outbox, server: ReceiverServer
     failing = await outbox.database.read(read_receiver_states)
     await outbox.owe(a_notice(outbox))
     await outbox.pass_time(5 * SECOND)
-    assert await states(outbox) == [DELIVERED, DELIVERED]
+    assert await states(outbox) == [DELIVERED, (DeliveryState.CANCELLED, DeliveryReason.NOT_SENT)]
     assert await outbox.database.read(read_receiver_states) == failing
     assert json.loads(failing["on-call"])["failures"] == 1
 

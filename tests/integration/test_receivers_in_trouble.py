@@ -14,7 +14,7 @@ from monitor.domain.routes import Route
 from monitor.domain.routing.rules import ReceiverRule
 from monitor.domain.views.snapshot import OutboxView
 from monitor.simulator import faults
-from monitor.workers.heartbeat import is_late, is_unreachable
+from monitor.text.heartbeats import is_late, is_unreachable
 from tests.builders import DAY, HOUR, MINUTE, SECOND, START, at
 from tests.delivering import World, a_world
 
@@ -72,6 +72,21 @@ async def test_gone(world: World) -> None:
     assert [got.data["platformId"] for got in world.on_call.accepted()] == ["linkedin-page1", "linkedin-page2", "linkedin-page3"]
     assert world.gone == {"on-call": False, "chat": False}
     world.chat.assert_exactly("receiver.failing", "receiver.recovered")
+
+
+async def test_gone_is_repeated(world: World) -> None:
+    """An Alertmanager is sent the alert about a failing receiver every minute, as any other, until that works again."""
+    await make_gone(world)
+    world.chat.behave(faults.answer(200, ""))
+    alertmanager = world.deliverer("chat", type="alertmanager", secrets=())
+    await world.run(alertmanager, span=5 * MINUTE, tick=SECOND)
+    alerts = [got.document[0] for got in world.chat.received]
+    assert {alert["labels"]["alertname"] for alert in alerts} == {"PostpostReceiverDisabled"}
+    assert len(alerts) >= 5
+    await world.run(world.deliverer(url=Secret(world.on_call.url + "/new")), alertmanager, span=SECOND)
+    total = world.chat.total
+    await world.run(alertmanager, span=3 * MINUTE, tick=SECOND)
+    assert world.chat.total == total
 
 
 async def test_gone_for_days(world: World) -> None:

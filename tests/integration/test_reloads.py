@@ -24,9 +24,13 @@ from monitor.db import (
     acks_of_open,
     deliveries_by_id,
     list_deliveries,
+    list_incidents,
     pending_deliveries,
     silences_since,
 )
+from monitor.db.renames import receivers
+from monitor.domain.delivery.receiver_outages import update_outage
+from monitor.domain.delivery.retries import AttemptResult, CircuitBreaker
 from monitor.domain.events import Topic
 from monitor.domain.replies.checks import Observation, Verdict
 from monitor.domain.silencing.acks import Ack
@@ -36,6 +40,7 @@ from monitor.state.evaluation_config import EvaluationConfig
 from monitor.state.receiver_sync import ReceiverChange
 from monitor.state.registry import Registry
 from monitor.state.unit_of_work import unit_of_work
+from monitor.workers.receiver_health import HealthChange, record_health
 from tests.builders import SECOND, a_reply
 from tests.clock import FakeClock
 from tests.configured import ACCOUNT, configured
@@ -139,6 +144,14 @@ class Running:
         now = self.clock.now()
         await self.database.write(lambda store: unit_of_work(self.registry, store).evaluate_due(now))
 
+    async def fail(self, name: str) -> None:
+        """The receiver called *name* is gone, and the others are notified of it."""
+        before, now, result = CircuitBreaker(), self.clock.now(), AttemptResult(DeliveryReason.GONE)
+        after, notice = update_outage(name, before, replace(before, failures=1, failing_since=now, disabled_at=now), result, now)
+        others = tuple(other for other in self.setup.receivers if other != name)
+        change = HealthChange(name, before, after, result, now, notice, others, self.registry.config.identity)
+        await self.database.write(partial(record_health, change))
+
     async def pending(self, name: str) -> list[dict[str, Any]]:
         """The documents that are pending for the receiver called *name*."""
         waiting = await self.database.read(lambda reader: pending_deliveries(reader, name, 100))
@@ -191,6 +204,45 @@ async def begun(database: object) -> Running:
     await database.settle()
     assert (database.open_at("pager"), database.open_at("chat")) == (1, 1)
     return database
+
+
+async def test_failing_receiver_leaves(database: object) -> None:
+    """The incident of a receiver that is removed is listed while it is open, ends at the others, and is named by the reload."""
+    running = await begun(database)
+    await running.fail("pager")
+    await running.deliver("chat")
+    assert running.open_at("chat") == 2
+    (listed, _) = await running.database.read(list_incidents)
+    assert (listed.incident.subject, listed.closed_at) == ("receiver:pager", None)
+    with capture_logs() as logs:
+        (change,) = await running.reload(receivers={"chat": 2})
+    assert change.ended.endswith("receiver:pager-scope-1")
+    assert [entry["ended"] for entry in logs if "ended" in entry] == [change.ended]
+    (told,) = await running.pending("chat")
+    assert (told["type"], told["data"]["closedWhy"]) == ("receiver.closed", "removed")
+    await running.deliver("chat")
+    assert running.open_at("chat") == 1
+    (listed, _) = await running.database.read(list_incidents)
+    assert listed.closed_why == "removed"
+
+    await running.reload(receivers={"pager": 1, "chat": 2})
+    again = await running.database.read(partial(receivers.known_breaker, name="pager"))
+    assert again == CircuitBreaker(number=1), "its next incident is another one"
+
+
+async def test_failing_receiver_renamed(database: object) -> None:
+    """A failing receiver under a new name ends its incident under the old one and is tried again; a new receiver gets what is open."""
+    running = await begun(database)
+    await running.fail("pager")
+    await running.reload(receivers={"pager": 1, "chat": 2, "desk": 3})
+    assert [document["type"] for document in await running.pending("desk")] == ["connection.failed", "receiver.failing"]
+    assert await running.pending("pager") == []
+    (change,) = await running.reload(receivers={"on-call": 1, "chat": 2, "desk": 3})
+    assert change.ended.endswith("receiver:pager-scope-1")
+    await running.settle()
+    assert (running.open_at("chat"), running.open_at("desk")) == (1, 1)
+    breaker = await running.database.read(partial(receivers.known_breaker, name="on-call"))
+    assert (breaker.notified, breaker.disabled_at, breaker.number, breaker.healthy) == (False, None, 1, False)
 
 
 async def test_renamed(database: object) -> None:

@@ -112,9 +112,9 @@ async def test_an_account_that_leaves(world: Watched) -> None:
     with capture_logs() as logged:
         while await evaluator.step():
             pass
-    assert await owed(world) == [("account.failed", "agency"), ("account.recovered", "agency")]
+    assert await owed(world) == [("account.failed", "agency"), ("account.closed", "agency")]
     decided = [event for event in logged if event["event"] == "notification.decided"]
-    assert [(event["type"], event["subject"]) for event in decided] == [("account.recovered", "account:second")]
+    assert [(event["type"], event["subject"]) for event in decided] == [("account.closed", "account:second")]
     (told, *_) = await world.database.read(list_notifications)
     assert sentence(told.notification, None) == "The account second is no longer watched: it was removed from the configuration."
     (incident,) = await world.database.read(list_incidents)

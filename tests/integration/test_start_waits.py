@@ -12,7 +12,8 @@ from sqlalchemy.engine import make_url
 from monitor.app import App
 from monitor.clock import SystemClock
 from monitor.config import Config, load
-from monitor.errors import EXIT_UNEXPECTED, PortUnavailable
+from monitor.db import Database
+from monitor.errors import EXIT_CONFIG, EXIT_UNEXPECTED, PortUnavailable, UnsuitableServer
 from monitor.notify import templates
 from monitor.runtime.signals import Signals
 from monitor.runtime.systemd import ServiceManager
@@ -92,6 +93,14 @@ async def test_stop_while_waiting(tmp_path: Path) -> None:
     async with asyncio.timeout(patience()):
         await running
     assert not app.ready.is_set()
+
+
+@pytest.mark.parametrize("wrong", ["sslmode=requir", "port=99999", "conect_timeout=3", "keepalives=q", "gssencmode=x"])
+async def test_address_that_libpq_refuses(wrong: str) -> None:
+    """What no later try can change is not waited for: such an address ends the start as a wrong configuration does."""
+    with pytest.raises(UnsuitableServer, match=r"invalid.*correct database\.url") as refused:
+        await Database(f"postgresql://127.0.0.1/monitor?{wrong}", clock=SystemClock(), owner="test").start()
+    assert refused.value.exit_code == EXIT_CONFIG
 
 
 async def test_port_in_use(tmp_path: Path) -> None:

@@ -9,15 +9,15 @@ from tests.project.source import all_docstring_lines, docstring_lines, functions
 FUNCTION_LINES = 60
 MEDIAN_FUNCTION_LINES = 10
 MODULE_LINES = 500
-BUDGET = 50_900
+BUDGET = 51_400
 """Lines of `monitor/`, all counted."""
 
 PACKAGE_BUDGETS = {
-    "cli": 5_250,
+    "cli": 5_300,
     "cluster": 950,
-    "config": 4_050,
-    "db": 5_650,
-    "domain": 11_400,
+    "config": 4_250,
+    "db": 5_700,
+    "domain": 11_550,
     "http": 950,
     "metrics": 900,
     "notify": 1_950,
@@ -25,10 +25,10 @@ PACKAGE_BUDGETS = {
     "runtime": 700,
     "schemas": 1_450,
     "simulator": 2_450,
-    "state": 1_600,
-    "text": 2_150,
+    "state": 1_700,
+    "text": 2_200,
     "web": 7_200,
-    "workers": 2_250,
+    "workers": 2_200,
 }
 """Package -> how many lines it may have. Raise one only with a reason in the commit."""
 

@@ -212,6 +212,10 @@ def test_public_receiver(kind: str) -> None:
             "need 120 checks per hour, but 0.03 requests per second allow 108: checks are late (use longer intervals: 2m",
         ),
         ("receivers: [{name: chat, type: slack, url: 'http://example.org/x'}]", "are not encrypted"),
+        (
+            "receivers: [{name: a, type: alertmanager, url: 'http://prometheus.example.org:9090'}]",
+            "9090 is the usual port of Prometheus, which takes no alerts (write that of Alertmanager, usually 9093)",
+        ),
         ("receivers: [{name: a, url: 'https://example.org/x'}]\nroutes: [{receivers: []}]", "gets no notifications"),
         (
             "receivers: [{name: a, url: 'https://example.org/x'}]\nroutes: [{receivers: [a]}, {match: {platform: x}, receivers: [a]}]",

@@ -6,6 +6,7 @@ import itertools
 import json
 import os
 import pickle
+import re
 from pathlib import Path
 
 import pytest
@@ -265,6 +266,28 @@ def test_database_password_that_is_not_encoded(url: str) -> None:
     assert problem.message == "database.url is not a valid PostgreSQL URL"
     assert "%40" in problem.fix
     assert not any(part in str(problem) for part in ("p@", "w@", "a/b", "itor:", "54x2"))
+
+
+@pytest.mark.parametrize(
+    ("rest", "message", "fix"),
+    [
+        (":99999/monitor", "has a port that does not exist", "write a port from 1 to 65535, usually 5432"),
+        ("/monitor?port=0", "has a port that does not exist", "write a port from 1 to 65535, usually 5432"),
+        ("/monitor?sslmode=requir", "has a value of sslmode that PostgreSQL does not know", "did you mean require? known: disable, allow,"),
+        ("/monitor?sslmode=require&conect_timeout=3", "has a parameter that PostgreSQL does not know", "did you mean connect_timeout?"),
+        ("/monitor?canary=3", "has a parameter that PostgreSQL does not know", "such as sslmode or connect_timeout"),
+        ("/monitor?connect_timeout=3s", "has a value of connect_timeout that is not a whole number", "write it without a unit"),
+    ],
+)
+def test_database_address_that_libpq_refuses(rest: str, message: str, fix: str) -> None:
+    """A port, parameter or value that does not exist is refused with its line and the nearest right one, not taken for an absent server."""
+    with pytest.raises(ConfigError) as raised:
+        configured(f"{ACCOUNT}database: {{url: 'postgresql://monitor:pw@db{rest}'}}\n")
+    (problem,) = raised.value.problems
+    assert problem.message == f"database.url {message}"
+    assert problem.fix.startswith(fix)
+    assert re.search(r":[0-9]+$", problem.location)
+    assert "canary" not in str(problem)
 
 
 @pytest.mark.parametrize(

@@ -5,7 +5,7 @@ import pytest
 from monitor.domain.connections import Connection
 from monitor.domain.reasons import Health
 from monitor.domain.states import ConnectionState
-from monitor.workers.heartbeat import HeartbeatResult, has_no_recent_evidence, is_news
+from monitor.text.heartbeats import has_no_recent_evidence, is_news
 from tests.builders import DAY, HOUR, MINUTE, START, a_connection, a_policy, a_state, at
 
 INTERVAL = 15 * MINUTE
@@ -40,8 +40,10 @@ def test_blindness(watched: list[tuple[Connection, ConnectionState]], after: tim
 
 def test_what_is_logged() -> None:
     """That heartbeats stop is logged when it begins, when the cause becomes another one, and daily; not with every heartbeat."""
-    withheld, failed = (HeartbeatResult.WITHHELD, START), (HeartbeatResult.FAILED, START)
-    assert is_news(HeartbeatResult.FAILED, None, START)
-    assert is_news(HeartbeatResult.FAILED, withheld, at(MINUTE))
-    assert not is_news(HeartbeatResult.FAILED, failed, at(DAY - MINUTE))
-    assert is_news(HeartbeatResult.FAILED, failed, at(DAY))
+    failed = "the ping failed: HTTP 503"
+    assert is_news(failed, None, START)
+    assert is_news(failed, ("no connection is watched", START), at(MINUTE))
+    assert is_news("no route sends critical notifications to any receiver", ("no connection is watched", START), at(MINUTE))
+    assert not is_news(failed, ("the ping failed: HTTP 502", START), at(DAY - MINUTE))
+    assert not is_news("no check was conclusive for 47m", ("no check was conclusive for 46m", START), at(MINUTE))
+    assert is_news(failed, (failed, START), at(DAY))

@@ -30,6 +30,7 @@ routes: {routes}
             "no connection linkedin-page2 is configured",
         ),
         ("[{match: {connection: linkedin-page2}, receivers: [on-call]}, {receivers: []}]", "connections", ""),
+        ("[{match: {connection: linkdin-abc}, receivers: [on-call]}, {receivers: []}]", "connections", "linkdin is not a known platform"),
         (
             "[{match: {user: 64f0c8e1a2b3c4d5e6f70819}, receivers: [on-call]}, {receivers: []}]",
             "connections",

@@ -16,8 +16,9 @@ from hypothesis import strategies as st
 from monitor.config import ReceiverSettings, Secret
 from monitor.domain.connections import Connection
 from monitor.domain.delivery.retries import AttemptResult
-from monitor.domain.events import EventType, IncidentRef, NotificationFacts, NotificationReason, Severity, Topic
-from monitor.domain.scopes.state import REMOVED
+from monitor.domain.events import FINE, REMOVED, EventType, IncidentRef, NotificationFacts, NotificationReason, Severity, Topic
+from monitor.domain.reasons import Scope
+from monitor.domain.views.alert_labels import IncidentLabels
 from monitor.errors import DeliveryReason
 from monitor.notify.base import Message, OpenAlerts, Request, fingerprint
 from monitor.notify.chat_message import MAX_LINES, RECONNECT, RUNBOOK, SHOW, read, truncated
@@ -364,13 +365,32 @@ def test_opsgenie_alert() -> None:
     assert close.url.endswith("/v2/alerts/pp-test-account%3Aa%2Fb~c-scope-1/close?identifierType=alias")
 
 
+def a_loss(severity: Severity) -> bytes:
+    """A notice about a managed user that is no longer listed."""
+    told = a_notification(
+        type=EventType.INVENTORY_CHANGED,
+        why=NotificationReason.NOTICE,
+        severity=severity,
+        incident=IncidentRef(Topic.SCOPE, "list:main", 1, START),
+        scope=Scope.ACCOUNT,
+        connection_id=None,
+        level_to=FINE,
+    )
+    return render("msg_1", told, None, IDENTITY)
+
+
 def test_notices_and_tests() -> None:
-    """A notice is no incident, so pagers hear nothing of it; a test reaches them as something that ends or is closed by hand."""
+    """A notice that nothing has to be done about is no alert; one about a loss is. A test reaches them as something that ends or is closed by hand."""
     for kind in PAGERS:
-        assert request(kind, STORIES["inventory.changed"]) is None
+        assert request(kind, a_loss(Severity.INFO)) is None
+        assert request(kind, a_loss(Severity.WARNING)) is not None
         assert request(kind, STORIES["test"]) is not None
     assert sent("pagerduty", STORIES["test"])["dedup_key"] == "msg_01997e0c6b2d7cc1a2f0c5d2e8b3a4f6"
     assert sent("pagerduty", STORIES["test"])["payload"]["severity"] == "info"
+    (alert,) = sent("alertmanager", a_loss(Severity.WARNING))
+    labels = IncidentLabels.of_scope("list:main", Scope.ACCOUNT, "fine", "warning")
+    known = {name: value for name, value in labels._asdict().items() if value}
+    assert alert["labels"] == {"alertname": "PostpostInventoryChanged", "monitor": IDENTITY.instance, **known}
     (alert,) = sent("alertmanager", STORIES["test"])
     assert (alert["labels"]["alertname"], alert["endsAt"]) == ("PostpostTest", "2030-01-01T00:05:00.000Z")
 
@@ -447,9 +467,10 @@ def test_alertmanager_repeat() -> None:
     ("why", "kind", "subject", "headline", "line"),
     [
         (None, EventType.PLATFORM_RECOVERED, "platform:linkedin", "🟢 Recovered: LinkedIn", "The LinkedIn connections work again"),
-        (REMOVED, EventType.ACCOUNT_RECOVERED, "account:main", "🟢 Closed: Account main", "The account main is no longer watched"),
-        (REMOVED, EventType.ACCOUNT_RECOVERED, "user:main/a", "🟢 Closed: Account main/a", "The managed user main/a is no longer watched"),
-        (REMOVED, EventType.API_RECOVERED, "api:old.example", "🟢 Closed: PostPost API", "The previous address of the PostPost API is no"),
+        (REMOVED, EventType.ACCOUNT_CLOSED, "account:main", "🟢 Closed: Account main", "The account main is no longer watched"),
+        (REMOVED, EventType.ACCOUNT_CLOSED, "user:main/a", "🟢 Closed: Account main/a", "The managed user main/a is no longer watched"),
+        (REMOVED, EventType.GROUP_CLOSED, "group:main/linkedin", "🟢 Closed: 0 connections of LinkedIn", "The LinkedIn connections of"),
+        (REMOVED, EventType.API_CLOSED, "api:old.example", "🟢 Closed: PostPost API", "The previous address of the PostPost API is no"),
     ],
 )
 def test_ends_that_are_no_recovery(why: str | None, kind: EventType, subject: str, headline: str, line: str) -> None:

@@ -192,3 +192,14 @@ def test_unmatched_matchers_beside_accounts_without_connections() -> None:
         for account in ("main", "other"):
             registry.note_listed(account, complete=listed)
         assert [matcher.pattern for matcher in registry.unmatched] == ["x-nothing"]
+
+
+def test_what_an_unmatched_matcher_means() -> None:
+    """Each alternative that matches nothing is corrected by itself: a user by its name or id, an id by its platform."""
+    wrong = {"connection": "linkdin-Q9|threads-1", "user": "Akme GmbH", "platform": "linkdin", "team": "qqq"}
+    policy = Policy(routes=tuple(Route({name: pattern}, ("desk",)) for name, pattern in wrong.items()))
+    registry = Registry(replace(CONFIG, policy=policy, users={"65f2a0c4d8e9b1a2c3d4e5f6": "Acme GmbH"}), FakeClock(START))
+    registry.set_connections([a_connection(1, platform_id="linkedin-page1234567", labels={"team": "social"})])
+    registry.find_unmatched()
+    meant = [matcher.meant for matcher in registry.unmatched]
+    assert meant == ["linkedin-Q9|threads-1", "Acme GmbH", "linkedin", ""]

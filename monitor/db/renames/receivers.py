@@ -3,16 +3,20 @@
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
+from typing import TYPE_CHECKING
 
 from sqlalchemy import BindParameter, bindparam, delete, func, insert, select, text, update
 
 from monitor.clock import to_milliseconds
 from monitor.db.codec import load_notification
-from monitor.db.outbox import Outbox
+from monitor.db.queries.deliveries import read_receiver_states
 from monitor.db.tables import deliveries, incidents, notifications, receiver_states
 from monitor.db.transaction import Reader, Transaction
-from monitor.domain.delivery.retries import DeliveryState
-from monitor.domain.events import Notification
+from monitor.domain.delivery.retries import CircuitBreaker, DeliveryState, read_breaker
+from monitor.domain.events import Notification, Topic
+
+if TYPE_CHECKING:
+    from monitor.db.outbox import Outbox
 
 _OF_INCIDENT = (
     (notifications.c.subject == incidents.c.subject)
@@ -89,6 +93,9 @@ _DELIVERIES = (
     .where(_latest.c.id.in_(_ids))
 )
 _ADD = insert(deliveries)
+_LAST_NUMBER = select(func.max(incidents.c.number).label("number")).where(
+    incidents.c.topic == Topic.SCOPE, incidents.c.subject == bindparam("subject")
+)
 
 
 @dataclass(slots=True)
@@ -133,6 +140,20 @@ def _with_deliveries(reader: Reader, ids: Sequence[int]) -> list[LatestNotificat
     return list(found.values())
 
 
+def known_breaker(reader: Reader, name: str) -> CircuitBreaker:
+    """The stored circuit breaker of a receiver; of one without, a healthy one that goes on with the numbers of its earlier incidents."""
+    document = read_receiver_states(reader).get(name)
+    if document is not None:
+        return read_breaker(document)
+    return CircuitBreaker(number=last_number(reader, name))
+
+
+def last_number(reader: Reader, name: str) -> int:
+    """The highest number of an incident of a receiver; 0 without one."""
+    number: int | None = reader.rows(_LAST_NUMBER, {"subject": f"receiver:{name}"})[0].number
+    return number or 0
+
+
 def rename_receiver(transaction: Transaction, old: str, new: str) -> None:
     """Give the deliveries and the state of *old* to *new*, which may have had deliveries under that name before."""
     transaction.change(_DELETE_STATE, {"b_name": new})
@@ -151,11 +172,17 @@ def newest_body(reader: Reader, latest: LatestNotification, receiver: str) -> by
     return bytes(rows[0].body) if rows else None
 
 
+def _outbox(transaction: Transaction) -> "Outbox":
+    from monitor.db.outbox import Outbox  # noqa: PLC0415 - `status` reads with this module, and writes nothing
+
+    return Outbox(transaction)
+
+
 def add_copy(
     transaction: Transaction, latest: LatestNotification, webhook_id: str, body: bytes, names: Sequence[str], at: datetime
 ) -> None:
     """Make *latest*, as it is rendered now, pending for the receivers *names*; its number stays that of the original."""
-    Outbox(transaction).add_notification(webhook_id, replace(latest.notification, seq=0, at=at), latest.key, body, names)
+    _outbox(transaction).add_notification(webhook_id, replace(latest.notification, seq=0, at=at), latest.key, body, names)
 
 
 def deliver_again(transaction: Transaction, latest: Sequence[LatestNotification], receiver: str, at: datetime) -> int:
@@ -177,4 +204,4 @@ def deliver_again(transaction: Transaction, latest: Sequence[LatestNotification]
     ]
     if rows:
         transaction.change(_ADD, rows)
-    return len(rows) + Outbox(transaction).redeliver(finished, at)
+    return len(rows) + _outbox(transaction).redeliver(finished, at)

@@ -4,7 +4,18 @@ from datetime import datetime, timedelta
 
 from monitor.domain.copies import replace
 from monitor.domain.delivery.retries import AttemptResult, CircuitBreaker
-from monitor.domain.events import FINE, EventType, IncidentRef, Notification, NotificationFacts, NotificationReason, Severity, Topic
+from monitor.domain.events import (
+    FINE,
+    REMOVED,
+    EventType,
+    IncidentRef,
+    Notification,
+    NotificationFacts,
+    NotificationReason,
+    Severity,
+    Topic,
+    Transition,
+)
 from monitor.domain.reasons import Scope
 from monitor.errors import DeliveryReason
 
@@ -48,6 +59,27 @@ def update_outage(
         return after, None
     reported = replace(after, notified=True, number=after.number + 1)
     return reported, _notification(receiver, EventType.RECEIVER_FAILING, reported, now, FINE, level, _detail(result))
+
+
+def removed(receiver: str, breaker: CircuitBreaker, now: datetime) -> Notification:
+    """Return the end of the incident of a *receiver* that is no longer configured."""
+    notice = _notification(receiver, EventType.RECEIVER_CLOSED, breaker, now, _level(breaker), FINE, "")
+    return replace(notice, facts=replace(notice.facts, closed_why=REMOVED))
+
+
+def transition(notice: Notification) -> Transition:
+    """Return the transition of the incident of a receiver to the level that *notice* reports."""
+    return Transition(
+        incident=notice.incident,
+        scope=notice.scope,
+        connection_id=None,
+        level=notice.level_to,
+        at=notice.at,
+        severity=notice.severity,
+        reason=None,
+        detail=notice.detail,
+        closed_why=(notice.facts.closed_why or "recovered") if notice.level_to == FINE else None,
+    )
 
 
 def level_of(*, disabled: bool, refusing: bool) -> str:

@@ -38,6 +38,7 @@ class DeliveryOutcome(StrEnum):
     DELIVERED = "delivered"
     PENDING = "pending"
     DEAD = "dead"
+    CANCELLED = "cancelled"
 
 
 @dataclass(frozen=True, slots=True)
@@ -262,6 +263,8 @@ def delivery_outcome(
     """
     if result.delivered:
         return DeliveryOutcome.DELIVERED
+    if result.reason is DeliveryReason.NOT_SENT:
+        return DeliveryOutcome.CANCELLED
     if result.poison and attempts >= policy.poison_attempts and not refusing:
         return DeliveryOutcome.DEAD
     return DeliveryOutcome.DEAD if now - decided_at >= policy.give_up_after else DeliveryOutcome.PENDING

@@ -8,6 +8,7 @@ from monitor.domain.connections import Connection
 from monitor.domain.copies import replace
 from monitor.domain.events import (
     FINE,
+    REMOVED,
     EventType,
     IncidentRef,
     Notification,
@@ -159,7 +160,7 @@ def _type(topic: Topic, value: TopicState, state: ConnectionState, context: Noti
         untested = state.health is Health.UNSUPPORTED and (
             topic is Topic.CONNECTION or (topic is Topic.EXPIRY and state.token.status is None)
         )
-        closed = context.closed_why == "removed" or untested
+        closed = context.closed_why == REMOVED or untested
         if not closed and value.notified.includes_failure and state.health is Health.OK:
             return EventType.CONNECTION_RECOVERED
         return EventType.CONNECTION_CLOSED if closed else _CLOSING[topic]
@@ -276,7 +277,13 @@ _TYPES: dict[Scope, tuple[EventType, EventType]] = {
     Scope.PLATFORM: (EventType.PLATFORM_FAILED, EventType.PLATFORM_RECOVERED),
     Scope.STORAGE: (EventType.STORAGE_FAILED, EventType.STORAGE_RECOVERED),
 }
-
+# Scopes whose incidents can close as removed.
+_REMOVED_TYPES: dict[Scope, EventType] = {
+    Scope.API: EventType.API_CLOSED,
+    Scope.ACCOUNT: EventType.ACCOUNT_CLOSED,
+    Scope.USER: EventType.ACCOUNT_CLOSED,
+    Scope.GROUP: EventType.GROUP_CLOSED,
+}
 
 _WARNING_KINDS = frozenset({USER, RATE, LIMIT})
 
@@ -309,6 +316,8 @@ def build_scope_notification(state: ScopeState, context: NotificationContext, *,
     incident_state = value.notified if value.notified.level != FINE else value
     opened_at = incident_state.opened_at or now
     opens, closes = _TYPES[state.scope]
+    if state.closed_why == REMOVED:
+        closes = _REMOVED_TYPES.get(state.scope, closes)
     ordinary = NotificationReason.CLOSED if closing else NotificationReason.OPENED
     left = state.left if context.reminder else ()
     return Notification(

@@ -2,7 +2,8 @@
 
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from itertools import product
+from functools import cache
+from itertools import combinations, product
 
 from monitor.domain.connections import Connection
 from monitor.domain.events import EventType, NotificationReason, Severity, Topic
@@ -35,6 +36,35 @@ _MEANT = {
 
 _TOPICS = {"connection": {Topic.CONNECTION}, "token": {Topic.EXPIRY, Topic.RENEWAL}, "publishing": {Topic.PUBLISHING}}
 _OF_CONNECTIONS = frozenset(Topic) - {Topic.SCOPE}
+_WARNINGS = {
+    EventType.CONNECTION_MISSING,
+    EventType.CONNECTION_MISCONFIGURED,
+    EventType.CONNECTION_STALE,
+    EventType.CONNECTION_FLAPPING,
+    EventType.TOKEN_RENEWAL_OVERDUE,
+    EventType.PUBLISHING_FAILING,
+    EventType.PERMISSIONS_LOST,
+}
+"""Types that have one severity."""
+_ENDS = frozenset({"recovered", "closed", "renewed", "restored"})
+"""The last words of the types of closed incidents."""
+
+_SOME = "\0"
+"""Stands for any value of an open set but the empty one."""
+_EITHER = (_SOME, "")
+_NO_SUBJECT = {"account": ("",), "user": ("",), "platform": ("",), "connection": ("",)}
+_OF_ACCOUNT = _NO_SUBJECT | {"account": (_SOME,), "user": _EITHER}
+_SUBJECTS: Mapping[Scope, Mapping[str, Collection[str]]] = {
+    Scope.CONNECTION: {"account": (_SOME,), "user": _EITHER, "platform": (_SOME,), "connection": (_SOME,)},
+    # Those about several connections are routed by each of them.
+    Scope.GROUP: {"account": (_SOME,), "user": _EITHER, "platform": (_SOME,), "connection": _EITHER},
+    Scope.PLATFORM: {"account": _EITHER, "user": _EITHER, "platform": (_SOME,), "connection": _EITHER},
+    Scope.USER: _OF_ACCOUNT | {"user": (_SOME,)},
+    Scope.ACCOUNT: _OF_ACCOUNT,
+}
+"""What a notification of a scope says of its subject, for matchers of open sets."""
+_RELATED = ("type", "topic", "scope", "severity", "why", "account", "user", "platform", "connection")
+"""The matchers of which some have no value together; those of a connection alone say nothing of each other."""
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -62,19 +92,61 @@ def meant(choice: str, known: Collection[str]) -> str | None:
 
 
 def contradictory(match: Mapping[str, str]) -> Mapping[str, str]:
-    """Return the matchers of *match* that no notification fulfils together; empty if some may."""
-    possible = [
-        one
+    """Return the fewest matchers of *match* that no notification fulfils together; empty if some may."""
+    given = {name: match[name] for name in _RELATED if name in match}
+    if any(choice for name in given.keys() & CLOSED.keys() for choice in unknown_choices(given[name], CLOSED[name])):
+        return {}
+    if len(given) < 2 or _is_possible(given):
+        return {}
+    parts = (dict(part) for size in range(2, len(given)) for part in combinations(given.items(), size))
+    return next((part for part in parts if not _is_possible(part)), given)
+
+
+def _is_possible(match: Mapping[str, str]) -> bool:
+    return any(
+        all(
+            any(matches_pattern(pattern, value) or (value == _SOME and pattern) for value in values[name])
+            for name, pattern in match.items()
+        )
+        for values in _combinations()
+    )
+
+
+@cache
+def _combinations() -> Sequence[Mapping[str, Collection[str]]]:
+    """The types, topics and scopes that occur together, each with what the other matchers may find there."""
+    return [
+        {
+            "type": (kind,),
+            "topic": (topic,),
+            "scope": (scope,),
+            "severity": _severities_of(kind, topic),
+            "why": _whys_of(kind),
+            **_SUBJECTS.get(scope, _NO_SUBJECT),
+        }
         for kind in EventType
-        for one in product((kind.value,), _topics_of(kind), Scope)
-        if one[2] in _scopes_of(kind) and (one[1] is Topic.SCOPE) is (one[2] is not Scope.CONNECTION)
+        for topic, scope in product(_topics_of(kind), _scopes_of(kind))
+        if (topic is Topic.SCOPE) is (scope is not Scope.CONNECTION)
     ]
-    given = {name: (place, match[name]) for place, name in enumerate(("type", "topic", "scope")) if name in match}
-    if len(given) < 2 or any(choice for name, (_, pattern) in given.items() for choice in unknown_choices(pattern, CLOSED[name])):
-        return {}
-    if any(all(matches_pattern(pattern, one[place]) for place, pattern in given.values()) for one in possible):
-        return {}
-    return {name: pattern for name, (_, pattern) in given.items()}
+
+
+def _severities_of(kind: EventType, topic: Topic) -> Collection[Severity]:
+    if kind in _WARNINGS or (topic in {Topic.PUBLISHING, Topic.PERMISSIONS, Topic.RENEWAL} and kind is EventType.REMINDER):
+        return (Severity.WARNING,)
+    if kind is EventType.CONNECTION_FAILED or (topic is Topic.SCOPE and kind is not EventType.INVENTORY_CHANGED):
+        return (Severity.WARNING, Severity.CRITICAL)
+    return tuple(Severity)
+
+
+def _whys_of(kind: EventType) -> Collection[NotificationReason]:
+    if kind in {EventType.CONNECTION_CLOSED, EventType.INVENTORY_CHANGED}:
+        return tuple(NotificationReason)
+    if kind is EventType.REMINDER:
+        # What a receiver that is new gets of an open incident counts as opened.
+        return (NotificationReason.REMINDER, NotificationReason.OPENED)
+    if kind.value.partition(".")[2] in _ENDS:
+        return (NotificationReason.CLOSED,)
+    return (NotificationReason.OPENED, NotificationReason.CHANGED, NotificationReason.ESCALATED)
 
 
 def _topics_of(kind: EventType) -> Collection[Topic]:

@@ -15,8 +15,9 @@ RATE = "rate"
 PLATFORM = "platform"
 GROUP = "group"
 LIMIT = "limit"
+LIST = "list"
 
-ACCOUNT_KINDS = frozenset({ACCOUNT, USER, RATE, SERVICE, GROUP, "list"})
+ACCOUNT_KINDS = frozenset({ACCOUNT, USER, RATE, SERVICE, GROUP, LIST})
 """The kinds whose name is an account."""
 
 API_KINDS = frozenset({API, LIMIT})

@@ -27,7 +27,6 @@ GOOD_ANSWERS = 3
 
 MEMBERS_KEPT = 50
 
-REMOVED = "removed"
 """`closed_why`: the scope left the configuration."""
 
 _SCOPES = {RATE: Scope.ACCOUNT, SERVICE: Scope.ACCOUNT, LIMIT: Scope.API}

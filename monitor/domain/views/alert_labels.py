@@ -11,7 +11,9 @@ from monitor.domain import topics
 from monitor.domain.delivery.receiver_outages import DISABLED, FAILING, REFUSING
 from monitor.domain.events import Topic
 from monitor.domain.reasons import Scope
-from monitor.domain.scopes.key import LIMIT, RATE, SERVICE, ScopeKey
+from monitor.domain.scopes.key import LIMIT, LIST, RATE, SERVICE, ScopeKey
+
+CHANGED = "changed"
 
 _TOPICS = {
     Topic.RENEWAL: "TokenRenewalOverdue",
@@ -20,7 +22,7 @@ _TOPICS = {
 }
 _LEVELS = {"missing": "Missing", "misconfigured": "Misconfigured", topics.STALE: "Stale", topics.FLAPPING: "Flapping"}
 _SCOPES = {Scope.API: "ApiDown", Scope.STORAGE: "StorageDown"}
-_KINDS = {SERVICE: "AccountServiceFailed", RATE: "AccountThrottled", LIMIT: "ApiThrottled"}
+_KINDS = {SERVICE: "AccountServiceFailed", RATE: "AccountThrottled", LIMIT: "ApiThrottled", LIST: "InventoryChanged"}
 
 
 class IncidentLabels(NamedTuple):
@@ -44,7 +46,7 @@ class IncidentLabels(NamedTuple):
         kind = key.kind if key.kind != scope.value else ""
         receiver = key.name if scope is Scope.RECEIVER else ""
         # Whether it refuses messages or does not answer is no other alert.
-        level = FAILING if level == REFUSING else level
+        level = CHANGED if kind == LIST else FAILING if level == REFUSING else level
         return cls(Topic.SCOPE.value, scope.value, kind, level, severity, key.account, key.user, key.platform, "", receiver)
 
 

@@ -6,7 +6,7 @@ from datetime import datetime
 
 from monitor.domain.connections import Connection
 from monitor.domain.copies import quick_init
-from monitor.domain.events import FINE, IncidentRef, Severity, Topic
+from monitor.domain.events import FINE, IncidentRef, Notification, Severity, Topic
 from monitor.domain.load import AccountLoad
 from monitor.domain.notifications import build
 from monitor.domain.notifications.timing import escalation_at
@@ -162,7 +162,9 @@ class Snapshot:
         loads: what the checks of each account need, and may use.
         users: names of managed users by id.
         storage_failure: why the database takes no writes, and since when; None while it does.
+        notices: what was lost lately, without an incident.
         active: names the instance that is active while this one is a standby; "" otherwise.
+        heartbeat_problem: why heartbeats are withheld, where that was asked for; "" while they are not.
         cluster: what is exported of a node of a cluster, whose snapshot holds its own shards alone; None without one.
     """
 
@@ -180,7 +182,9 @@ class Snapshot:
     loads: tuple[AccountLoad, ...] = ()
     users: Mapping[str, str] = field(default_factory=dict)
     storage_failure: StorageFailure | None = None
+    notices: tuple[Notification, ...] = ()
     active: str = ""
+    heartbeat_problem: str = ""
     cluster: ClusterFacts | None = None
 
     @property

@@ -113,6 +113,8 @@ def _outcome(row: DeliveryRow, now: datetime) -> str:
 
 
 def _why_cancelled(row: DeliveryRow) -> str:
+    if row.last_reason is DeliveryReason.NOT_SENT:
+        return "this receiver takes no such messages"
     return "the receiver was disabled" if row.last_reason is DeliveryReason.GONE else "the receiver left the configuration"
 
 
