@@ -273,7 +273,7 @@ def _warnings(snapshot: Snapshot, now: datetime) -> list[str]:
     checked = max((view.state.last_check_at for view in snapshot.connections if view.state.last_check_at is not None), default=None)
     interval = min((view.connection.interval for view in snapshot.connections), default=timedelta(0))
     if checked is not None and now - checked > max(_OVERDUE_INTERVALS * interval, _OVERDUE_MINIMUM):
-        lines.append(f"! the last check was {brief(now - checked)} ago: is the daemon running?")
+        lines.append(f"! the last check was {brief(now - checked)} ago: is the daemon running, and can it write to its database?")
     return lines
 
 
@@ -291,7 +291,13 @@ def summary(snapshot: Snapshot, rows: Sequence[StatusRow]) -> list[str]:
     if len(rows) < total:
         return [f"{len(rows)} of {count(total, 'connection')}: {states}."]
     overall = _overall(snapshot, rows)
-    return [f"{count(total, 'connection')}: {states}.", " ".join(filter(None, (overall.text, overall.more)))]
+    return [f"{count(total, 'connection')}: {states}.", " ".join(filter(None, (overall.text, overall.more, _handled(rows))))]
+
+
+def _handled(rows: Sequence[StatusRow]) -> str:
+    trouble = [row for row in rows if row.status.in_trouble or row.status is DisplayStatus.EXPIRING]
+    handled = sum(row.handling.handled for row in trouble)
+    return f"Acknowledged or silenced: {handled:,} of {count(len(trouble), 'connection')}." if handled else ""
 
 
 def _overall(snapshot: Snapshot, rows: Sequence[StatusRow]) -> Overall:

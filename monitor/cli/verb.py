@@ -7,6 +7,7 @@ import textwrap
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from itertools import groupby
+from pathlib import Path
 from typing import Any
 
 
@@ -58,6 +59,13 @@ class Verb:
         if self.run is not None:
             parser.set_defaults(run=self.run)
         if self.verbs:
+            parser.add_argument(
+                "--config",
+                metavar="PATH",
+                type=Path,
+                default=argparse.SUPPRESS,
+                help="configuration file; may also be given after the verb",
+            )
             group = parser.add_subparsers(metavar="VERB", required=True)
             for name, verb in self.verbs.items():
                 verb.fill(group.add_parser(name, help=verb.help))

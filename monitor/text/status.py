@@ -117,7 +117,8 @@ def overall_of(snapshot: Snapshot, counts: Mapping[DisplayStatus, int], urgent: 
         known = _join(state.text, state.more) if some_known else _last_known(snapshot)
         return Overall(own.state, own.tone, own.text, _join(known, failing))
     if broken:
-        return Overall(state.state, state.tone, state.text, _join(state.more, suspected, failing))
+        text = f"{state.text[:-1]}; an outage is suspected." if suspected else state.text
+        return Overall(state.state, state.tone, text, _join(state.more, suspected, failing))
     if failing:
         return Overall(OverallState.UNDELIVERED, Tone.BAD, failing, _join(suspected, _last_known(snapshot) if suspected else state.text))
     if suspected and state.tone is not Tone.BAD:

@@ -27,6 +27,7 @@ from monitor.redaction import clean
 _log = get_logger(__name__)
 
 SILENCE_FOR = timedelta(hours=2)
+SHORTEST_SILENCE = timedelta(minutes=1)
 LONGEST_SILENCE = timedelta(days=7)
 LONGEST_REASON = 300
 _FORM_SECONDS = 3600.0
@@ -143,7 +144,7 @@ class Actions:
 
     async def silence(self, connection: Connection, author: str, reason: str, duration: timedelta = SILENCE_FOR) -> Silence:
         """Silence the notifications of one connection from now on."""
-        if not timedelta(0) < duration <= LONGEST_SILENCE:
+        if not SHORTEST_SILENCE <= duration <= LONGEST_SILENCE:
             raise ActionRefused("a silence lasts a minute to seven days", "for")
         self._admit(author)
         match, now = {"connection": connection.platform_id, "account": connection.account}, self._clock.now()

@@ -73,7 +73,7 @@ _ERRORS = {
     401: "Authentication required: username and password, or a bearer token.",
     403: "Client certificate not allowed.",
     404: "Not found.",
-    405: "Method not allowed: GET and HEAD only.",
+    405: "Method not allowed: the header Allow names those that are.",
     413: "The form is too large.",
     421: "Unknown host; add it to web.allowed_hosts.",
     431: "Request header fields too large.",
@@ -340,11 +340,17 @@ class WebServer:
         if reloads and ("Origin" in request.headers or (request.content_length or 0) or "Transfer-Encoding" in request.headers):
             return _error(request, 400)
         if request.method not in ("GET", "HEAD") and not acts and not reloads:
-            return _error(request, 405, {"Allow": "GET, HEAD"})
+            return _error(request, 405, {"Allow": self._methods_of(request)})
         if not self._authenticator.hosts.serve(request.headers.getall("Host", [])):
             return _error(request, 421)
         certificate = request.transport.get_extra_info("peercert") if request.transport is not None else None
         return None if self._authenticator.allows_certificate(certificate) else _error(request, 403)
+
+    def _methods_of(self, request: web.Request) -> str:
+        handler = request.match_info.handler
+        if not self._acts() or handler not in self._posts:
+            return "GET, HEAD"
+        return "GET, HEAD, POST" if handler in self._forms else "POST"
 
     async def _challenge(self, request: web.Request) -> web.Response | None:
         """The refusal of a request without the credentials that its route needs."""

@@ -25,7 +25,10 @@ from monitor.domain.states import ConnectionState, TopicState
 from monitor.domain.views.snapshot import ConnectionView, IncidentView, OutboxView, Snapshot, StorageFailure, SuspectedScope
 from monitor.errors import Reason
 from monitor.metrics import Metrics
+from monitor.web.pages.actions import ActionForm
+from monitor.web.pages.templates import Pages
 from monitor.web.server import WebServer
+from monitor.web.status.board import StatusBoard
 from tests.builders import DAY, HOUR, MINUTE, SECOND, START, a_connection, a_silence, a_state, a_token_belief
 from tests.clock import StoppedClock
 from tests.databases import migrated_sqlite
@@ -140,7 +143,6 @@ STATES: Mapping[str, State] = {
             "Acknowledged by anna 1m ago: waiting for the customer",
             "Silenced until 2030-01-02 01:00 UTC by bob: maintenance",
             "Acknowledged or silenced: 2 of 4 connections.",
-            "Notifications of 1 connection are silenced.",
         ),
         page=PAGE.format(2),
         page_says=("Acknowledged by anna 1m ago: waiting for the customer",),
@@ -339,6 +341,34 @@ async def test_an_outage_on_a_phone(browser: Browser, port: _Port, name: str) ->
         assert first["y"] + first["height"] <= 640
         rights = await page.locator("a.choice").evaluate_all("all => all.map((one) => one.getBoundingClientRect().right)")
         assert max(rights) <= 320
+
+
+async def test_forms_and_places_on_a_phone(browser: Browser, port: _Port) -> None:
+    """On 320 pixels the form of a silence, the places with their number, and the names of filters are whole."""
+    port.snapshot = _snapshot(_view(1), replace(_view(2), connection=a_connection(2, account="other")))
+    form = ActionForm("Silence it?", "For two hours.", "Silence 2 h", "", True, _nothing)
+    page_of_form = Pages().action(StatusBoard(port.snapshot), NOW, "", form=form, token="x", problem="", field="", done="", undo="")
+    async with _window(browser, 320, 720) as page:
+        await page.goto(port.url)
+        await page.evaluate("document.querySelectorAll('.places a')[1].append(' 12,345')")
+        await page.locator("details.filters").evaluate("one => one.open = true")
+        rights = await page.locator(".places a").evaluate_all("all => all.map((one) => one.getBoundingClientRect().right)")
+        lines = await page.locator(".filters label > bdi").evaluate_all("all => all.map((one) => one.getClientRects().length)")
+        assert max(rights) <= 320
+        assert lines
+        assert set(lines) == {1}
+        await page.evaluate(_SHOW_MAIN_OF, page_of_form.decode())
+        await expect(page.get_by_label("Reason")).to_be_visible()
+        assert await page.evaluate("document.documentElement.scrollWidth") == 320
+
+
+_SHOW_MAIN_OF = (
+    "html => document.querySelector('main').replaceWith(new DOMParser().parseFromString(html, 'text/html').querySelector('main'))"
+)
+
+
+async def _nothing(_author: str, _reason: str) -> tuple[str, str]:
+    return "", ""
 
 
 @pytest.mark.parametrize("colours", ["none", "active"])

@@ -207,7 +207,8 @@ async def test_busy_day(site: Site) -> None:
 async def test_response_times(site: Site) -> None:
     """The response time of a chosen window is drawn from its checks alone, with its links."""
     rows = [
-        CheckRow(site.connection.id, NOW - 2 * DAY - n * HOUR, Reason.API_TIMEOUT if n == 9 else Reason.OK, 300, 200) for n in range(240)
+        CheckRow(site.connection.id, NOW - 2 * DAY - n * HOUR, Reason.CREDENTIAL_REJECTED if n == 9 else Reason.OK, 300, 200)
+        for n in range(240)
     ]
     await site.database.write(lambda store: store.record_checks(rows))
     for name, words, known in (("24h", "24 hours", 96), ("7d", "7 days", 220), ("30d", "30 days", 340)):
@@ -217,7 +218,7 @@ async def test_response_times(site: Site) -> None:
         ticks = re.findall(r'<span><time datetime="[^"]+" title="[^"]+ UTC">([^<]+)</time></span>', text)
         assert (len(ticks), ">now<" in text, ">0 ms<" in text) == ({"24h": 4, "7d": 7, "30d": 5}[name], True, True)
         assert all(re.fullmatch(r"\d\d:\d\d" if name == "24h" else r"\d\d? [A-Z][a-z]{2}", tick) for tick in ticks)
-        assert ("that did not pass" in text) == ('class="failed short"' in text)
+        assert ("failed check" in text) == ('class="failed short"' in text)
     _, text = await site.get(f"{site.page}?response=")
     assert "Response time of the last 200 checks: " in text
 

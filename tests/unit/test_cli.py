@@ -71,10 +71,17 @@ def test_no_arguments(capsys: pytest.CaptureFixture[str]) -> None:
 
 @pytest.mark.parametrize(
     "command",
-    [("--config", "a.yaml", "status"), ("--config=a.yaml", "status"), ("status", "--config", "a.yaml"), ("config", "check", "a.yaml")],
+    [
+        ("--config", "a.yaml", "status"),
+        ("--config=a.yaml", "status"),
+        ("status", "--config", "a.yaml"),
+        ("config", "check", "a.yaml"),
+        ("silence", "--config", "a.yaml", "list"),
+        ("silence", "list", "--config", "a.yaml"),
+    ],
 )
 def test_config_anywhere(command: tuple[str, ...]) -> None:
-    """The configuration may be named before the verb, after it, and to `config check` without an option."""
+    """The configuration may be named before the verb, after it or the group of verbs, and to `config check` without an option."""
     args = build_parser(command).parse_args(command)
     assert str(getattr(args, "file", None) or args.config) == "a.yaml"
     assert build_parser(("status",)).parse_args(("status",)).config is None

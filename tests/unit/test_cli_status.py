@@ -156,7 +156,9 @@ def test_token_that_ends_soon(left: timedelta, shown: str, monkeypatch: pytest.M
 def test_silent_monitor() -> None:
     """When checks are overdue, the table asks whether the daemon is running."""
     old = Snapshot(taken_at=at(3 * DAY), connections=SNAPSHOT.connections)
-    assert "! the last check was 2d 21h ago: is the daemon running?" in as_text(old, ConnectionFilter(), 120)
+    assert "! the last check was 2d 21h ago: is the daemon running, and can it write to its database?" in as_text(
+        old, ConnectionFilter(), 120
+    )
     assert "is the daemon running" not in as_text(SNAPSHOT, ConnectionFilter(), 120)
 
 

@@ -162,13 +162,13 @@ def test_spark() -> None:
 
 
 def test_marks() -> None:
-    """Failed checks and clipped peaks are marked, and the legend says what the marks mean."""
+    """Failed checks, of which inconclusive ones are none, and clipped peaks are marked; the legend says what the marks mean."""
     took = [100, 100, 30_000, 100, 100, 100]
     reasons = [Reason.OK, Reason.API_TIMEOUT, Reason.OK, Reason.CREDENTIAL_REJECTED, Reason.OK, Reason.OK]
     spark = spark_of([LatencyRow(START + n * MINUTE, took[n], reasons[n]) for n in range(6)])
     assert spark is not None
-    assert (len(spark.failed), len(spark.clipped)) == (2, 1)
-    assert spark.legend == "Marked: 2 failed checks, 1 slower than 400 ms."
+    assert (len(spark.failed), len(spark.clipped)) == (1, 1)
+    assert spark.legend == "Marked: 1 failed check, 1 slower than 400 ms."
 
 
 def test_spark_with_a_time_out() -> None:
@@ -203,11 +203,11 @@ def _checks(took: list[int], every: timedelta, reason: Reason = Reason.OK) -> li
 
 
 def test_buckets() -> None:
-    """Each bucket has the median and the worst of its own checks, and how many did not pass; one without checks is left out."""
+    """Each bucket has the median and the worst of its own checks, and how many failed; one without checks is left out."""
     rows = [LatencyRow(START + n * MINUTE, took, Reason.OK) for n, took in ((0, 10), (59, 30), (59.5, 500), (180, 7))]
-    rows += [LatencyRow(START + 181 * MINUTE, 9, Reason.API_TIMEOUT)]
+    rows += [LatencyRow(START + (181 + n) * MINUTE, 9, reason) for n, reason in enumerate((Reason.CREDENTIAL_REJECTED, Reason.API_TIMEOUT))]
 
-    assert buckets_of(rows, HOUR) == (ResponseBucket(START, 30, 500, 0), ResponseBucket(START + 3 * HOUR, 8, 9, 1))
+    assert buckets_of(rows, HOUR) == (ResponseBucket(START, 30, 500, 0), ResponseBucket(START + 3 * HOUR, 9, 9, 1))
     assert buckets_of([], HOUR) == ()
 
 
@@ -216,7 +216,7 @@ def test_response_points(name: str, every: timedelta) -> None:
     """Of thousands of checks at most 300 points are drawn, in one line, and no peak and no failure is lost."""
     window = RESPONSE_WINDOWS[name]
     rows = _checks([100] * (window.length // every), every)
-    rows[len(rows) // 2] = LatencyRow(rows[len(rows) // 2].at, 30_000, Reason.API_TIMEOUT)
+    rows[len(rows) // 2] = LatencyRow(rows[len(rows) // 2].at, 30_000, Reason.CREDENTIAL_REJECTED)
     chart = chart_of(rows, window, NOW)
     assert chart is not None
     points = chart.line.count("L") + chart.line.count("M") + chart.stems.count("V")
@@ -225,7 +225,7 @@ def test_response_points(name: str, every: timedelta) -> None:
     assert chart.line.count("M") == 1
     assert (len(chart.failed), chart.failed) == (1, chart.clipped)
     assert (chart.top, chart.half) == ("400 ms", "200 ms")
-    assert chart.legend == "Marked: at the bottom 1 check that did not pass, at the top 1 peak above 400 ms."
+    assert chart.legend == "Marked: at the bottom 1 failed check, at the top 1 peak above 400 ms."
     assert f"{len(rows):,} checks in the last {window.name}: 100 ms median, 100 ms to 30.0 s." in chart.text
 
 

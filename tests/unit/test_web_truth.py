@@ -125,11 +125,31 @@ def test_refused_key_is_suspected() -> None:
 
 
 def test_broken_outweighs_suspected() -> None:
-    """A broken connection stays the first thing that is said; that the API is suspected follows."""
+    """A broken connection stays the first thing that is said; that an outage is suspected is in the same sentence, on every page."""
     suspected = SuspectedScope(Scope.API, "api:x", NOW - 40 * SECOND)
-    overall = StatusBoard(_snapshot(_view(1, Health.ERROR), _view(2), suspected=(suspected,))).overall
-    assert (overall.state, overall.text) == (OverallState.BROKEN, "1 of 2 connections is broken.")
+    snapshot = _snapshot(_view(1, Health.ERROR), _view(2), suspected=(suspected,))
+    overall = StatusBoard(snapshot).overall
+    assert _everywhere(snapshot)[:2] == (OverallState.BROKEN, "1 of 2 connections is broken; an outage is suspected.")
     assert "Suspected: the PostPost API has not answered for 40s" in overall.more
+
+
+@pytest.mark.parametrize(
+    "doubt",
+    [
+        {"suspected": (SuspectedScope(Scope.API, "api:x", NOW - 40 * SECOND),)},
+        {"suspected": (SuspectedScope(Scope.ACCOUNT, "account:main", NOW - 40 * SECOND),)},
+        {"storage_up": False},
+    ],
+    ids=["API", "account", "database"],
+)
+def test_nothing_works_in_doubt(doubt: dict[str, object]) -> None:
+    """While a scope above a connection is suspected, or the database takes no writes, it was working, and is not shown in green."""
+    view, other = _view(1), _view(2, last_evidence_at=None)
+    rows = [StatusBoard(_snapshot(view, other, **doubt)).row(each, NOW) for each in (view, other)]
+    assert [(row.label, row.tone, row.since) for row in rows] == [("Was working", Tone.IDLE, None)] * 2
+    assert (rows[0].seen, StatusBoard(_snapshot(view)).row(view, NOW).tone) == ("3m ago", Tone.GOOD)
+    elsewhere = SuspectedScope(Scope.ACCOUNT, "account:other", NOW - 40 * SECOND)
+    assert StatusBoard(_snapshot(view, suspected=(elsewhere,))).row(view, NOW).label == "Working"
 
 
 @pytest.mark.parametrize(
@@ -288,14 +308,28 @@ def test_handled_after_unhandled() -> None:
         3: ("Silenced until 2030-01-02 01:00 UTC by bob: maintenance",),
     }
     assert "Acknowledged or silenced: 2 of 4 connections." in board.overall.more
-    assert "Notifications of 1 connection are silenced." in board.overall.more
+    assert "without trouble" not in board.overall.more
+    calm = StatusBoard(_snapshot(_view(3), controls=CONTROLS)).overall
+    assert calm.more == "1 connection without trouble is silenced."
     assert "Acknowledged by anna" in _html(snapshot)
     assert board.rank((DisplayStatus.ERROR, snapshot.connections[0])) < board.rank((DisplayStatus.ERROR, snapshot.connections[1]))
+
+
+def test_chips_have_the_tone_of_their_rows() -> None:
+    """Where the end of a token is critical, the filter that leads to it is as red as its row."""
+    for severity, tone in ((Severity.CRITICAL, Tone.BAD), (Severity.WARNING, Tone.WARN)):
+        ref = IncidentRef(Topic.EXPIRY, "1", 1, NOW - HOUR)
+        ending = IncidentView(ref, Scope.CONNECTION, 1, "1d", severity, None, "")
+        board = StatusBoard(_snapshot(_view(1), _view(2), incidents=(ending,)))
+        chips = {choice.label: choice.tone for choice in board.choices(Filters())}
+        assert chips[STATUS_LABELS[DisplayStatus.EXPIRING]] == board.row(board.snapshot.connections[0], NOW).tone == tone
 
 
 def test_handled_on_the_command_line() -> None:
     """`status` says the same, in its table and in its JSON."""
     text, document = as_text(_handled(), ConnectionFilter(), 10_000), as_document(_handled(), ConnectionFilter())
+    assert "Acknowledged or silenced: 2 of 4 connections." in text
+    assert "Acknowledged or silenced" not in as_text(_handled(NO_CONTROLS), ConnectionFilter(), 10_000)
     assert "Acknowledged by anna" in text
     assert "Silenced until 2030-01-02 01:00 UTC by bob" in text
     shown = {one["platformId"]: (one["ackedBy"], one["silencedUntil"]) for one in document["connections"]}  # type: ignore[attr-defined]

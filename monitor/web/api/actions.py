@@ -93,9 +93,11 @@ async def _body(request: web.Request, fields: Mapping[str, object]) -> Body:
     """The JSON object in the body; none stands for an empty one."""
     try:
         text = await request.text()
-        document = json.loads(text) if text.strip() else {}
+        document = json.loads(text, object_pairs_hook=_object) if text.strip() else {}
     except (ValueError, RecursionError, LookupError):
         raise ApiProblem(400, "the body is not JSON") from None
+    except _RepeatedFieldError as repeated:
+        raise ApiProblem(400, f"{printable(repeated.name)} may be given once", field=printable(repeated.name)) from None
     if not isinstance(document, dict):
         raise ApiProblem(400, "the body must be a JSON object")
     unknown = sorted(set(document) - set(fields))
@@ -105,6 +107,23 @@ async def _body(request: web.Request, fields: Mapping[str, object]) -> Body:
     for name, value in document.items():
         if not isinstance(value, str):
             raise ApiProblem(400, f"{name} must be a text", field=name)
+    return document
+
+
+class _RepeatedFieldError(Exception):
+    """An object in the body has a field twice."""
+
+    def __init__(self, name: str) -> None:
+        super().__init__(name)
+        self.name = name
+
+
+def _object(pairs: list[tuple[str, object]]) -> dict[str, object]:
+    document: dict[str, object] = {}
+    for name, value in pairs:
+        if name in document:
+            raise _RepeatedFieldError(name)
+        document[name] = value
     return document
 
 
@@ -155,7 +174,10 @@ async def _acknowledge(call: Call) -> api.Acknowledged:
 
 
 async def _end_silence(call: Call) -> api.SilenceEnded:
-    await call.actions.end_silence(call.query.number, call.author)
+    try:
+        await call.actions.end_silence(call.query.number, call.author)
+    except ActionRefused as refused:
+        raise ApiProblem(404, f"{refused}; nothing was done", field="number") from None
     return {**call.context.head(), "expired": call.query.number, "author": call.author}
 
 

@@ -15,6 +15,9 @@ from monitor.errors import StoreError
 from monitor.text.format import moment, one_line, short_name, subject_name, title_of
 from monitor.text.links import connection_path
 from monitor.web.actions import ActionRefused, Actions, TooManyActions, own_origin
+from monitor.web.api.parameters import Query
+from monitor.web.api.problems import ApiProblem
+from monitor.web.pages.parameters import check
 from monitor.web.pages.templates import Pages
 from monitor.web.status.board import StatusBoard
 from monitor.web.status.snapshot_cache import SnapshotCache
@@ -117,6 +120,10 @@ class ActionPages:
             form = form_of(request, board, actions) if actions is not None else None
             if actions is None or form is None:
                 raise web.HTTPNotFound
+            try:
+                check(Query, request.query.items())
+            except ApiProblem as refused:
+                return refused.response()
             if request.method == "POST":
                 return await self._do(request, board, actions, form)
             return self._page(request, board, actions, form)

@@ -227,6 +227,6 @@ def spark_of(checks: Sequence[LatencyRow], *, width: int = 112, height: int = 24
         milliseconds(top),
         checks[0].at,
         checks[-1].at,
-        tuple(place for place, check in zip(places, checks, strict=True) if outcome_of(check.reason) is not Outcome.PASSED),
+        tuple(place for place, check in zip(places, checks, strict=True) if outcome_of(check.reason) is Outcome.FAILED),
         tuple(place for place, duration in zip(places, took, strict=True) if duration > top),
     )

@@ -43,12 +43,12 @@ RESPONSE_WINDOWS = {
 
 @dataclass(frozen=True, slots=True)
 class ResponseBucket:
-    """The checks of one span of time: its begin, their median and worst duration in milliseconds, and how many did not pass."""
+    """The checks of one span of time: its begin, their median and worst duration in milliseconds, and how many failed."""
 
     begin: datetime
     median: float
     worst: int
-    not_passed: int
+    failed: int
 
 
 def buckets_of(checks: Sequence[LatencyRow], length: timedelta) -> tuple[ResponseBucket, ...]:
@@ -62,8 +62,8 @@ def buckets_of(checks: Sequence[LatencyRow], length: timedelta) -> tuple[Respons
 
 def _bucket(begin: datetime, checks: Sequence[LatencyRow]) -> ResponseBucket:
     took = [check.duration_ms for check in checks]
-    not_passed = sum(outcome_of(check.reason) is not Outcome.PASSED for check in checks)
-    return ResponseBucket(begin, median(took), max(took), not_passed)
+    failed = sum(outcome_of(check.reason) is Outcome.FAILED for check in checks)
+    return ResponseBucket(begin, median(took), max(took), failed)
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,7 +73,7 @@ class ResponseChart:
 
     Attributes:
         line, stems: the medians, and from each median to the worst, as SVG paths.
-        failed, clipped: where checks did not pass, and where the worst took longer than `top`.
+        failed, clipped: where checks failed, and where the worst took longer than `top`.
         top, half: the durations at the upper edge and in the middle; 0 is at the lower one.
         ticks: when each part of the time axis begins, and that as text in UTC; the parts are of one width.
         text: the chart in words. legend: what the marks mean, as far as there are any.
@@ -112,7 +112,7 @@ def chart_of(checks: Sequence[LatencyRow], window: ResponseWindow, now: datetime
     return ResponseChart(
         line=_path(points, buckets, window.bucket),
         stems="".join(f"M{x} {middle}V{worst}" for x, (middle, worst) in zip(places, heights, strict=True)),
-        failed=tuple(x for x, bucket in zip(places, buckets, strict=True) if bucket.not_passed),
+        failed=tuple(x for x, bucket in zip(places, buckets, strict=True) if bucket.failed),
         clipped=tuple(slow),
         top=milliseconds(top),
         half=milliseconds(top / 2),
@@ -137,8 +137,8 @@ def _text(checks: Sequence[LatencyRow], window: ResponseWindow) -> str:
 
 
 def _legend(buckets: Sequence[ResponseBucket], slow: Sequence[str], top: float) -> str:
-    failed = sum(bucket.not_passed for bucket in buckets)
-    marks = [f"at the bottom {count(failed, 'check')} that did not pass"] if failed else []
+    failed = sum(bucket.failed for bucket in buckets)
+    marks = [f"at the bottom {count(failed, 'failed check')}"] if failed else []
     marks += [f"at the top {count(len(slow), 'peak')} above {milliseconds(top)}"] if slow else []
     return f"Marked: {', '.join(marks)}." if marks else ""
 

@@ -21,8 +21,8 @@ from monitor.domain.views.snapshot import ConnectionView, IncidentView, Snapshot
 from monitor.domain.views.status import TROUBLE, ConnectionFilter, DisplayStatus, Filters, Tone, status_of, tone_of, urgency
 from monitor.text.format import STATUS_LABELS, count, platform_name, short_name
 from monitor.text.status import Overall, overall_of
-from monitor.web.status.connection import ConnectionRow, row_of
-from monitor.web.status.sidebar import AccountView, Card, ReceiverView, accounts_of, cards_above, cards_of, receivers_of
+from monitor.web.status.connection import ConnectionRow, in_doubt, row_of
+from monitor.web.status.sidebar import AccountView, Card, ReceiverView, accounts_of, cards_above, cards_of, is_doubted, receivers_of
 
 PAGE_SIZE = 50
 Key = tuple[str, str, str]
@@ -158,12 +158,14 @@ class StatusBoard:
         controls = self.snapshot.controls
         silenced = 0
         if controls.silences or controls.recurring:
-            silenced = sum(self.handling_of(view).silence is not None for _, view in self._sorted)
+            # Of those in trouble the sentence before says it.
+            calm = self._sorted[len(trouble) :]
+            silenced = sum(self.handling_of(view).silence is not None for _, view in calm)
         more = [
             overall.more,
             f"{count(incidents, 'incident')} of {count(len(trouble), 'connection')} are open." if incidents > len(trouble) else "",
             f"Acknowledged or silenced: {handled:,} of {count(len(trouble), 'connection')}." if handled else "",
-            f"Notifications of {count(silenced, 'connection')} are silenced." if silenced else "",
+            f"{count(silenced, 'connection without trouble is', 'connections without trouble are')} silenced." if silenced else "",
         ]
         return replace(overall, more=" ".join(filter(None, more)))
 
@@ -191,7 +193,8 @@ class StatusBoard:
 
     def row(self, view: ConnectionView, now: datetime) -> ConnectionRow:
         """One connection."""
-        return row_of(view, self.incidents_of(view), now, self.handling_of(view))
+        row = row_of(view, self.incidents_of(view), now, self.handling_of(view))
+        return in_doubt(row, now) if is_doubted(self.snapshot, view.connection) else row
 
     def incidents_of(self, view: ConnectionView) -> Sequence[IncidentView]:
         """The open incidents of one connection."""
@@ -274,7 +277,9 @@ class StatusBoard:
         """The filters by display status; those that would keep nothing are not offered."""
         offers = [("", "All connections", len(self._sorted), Tone.IDLE)]
         offers += [(TROUBLE, "Trouble", self._in_trouble, Tone.BAD)]
-        offers += [(status.value, STATUS_LABELS[status], self.counts[status], status.tone) for status in DisplayStatus]
+        urgent = {status for status, view in self._troubled() if tone_of(status, self.incidents_of(view)) is Tone.BAD}
+        for status in DisplayStatus:
+            offers.append((status.value, STATUS_LABELS[status], self.counts[status], Tone.BAD if status in urgent else status.tone))
         # One kind of trouble is all of it: two choices for the same connections would not add up.
         several = sum(bool(self.counts[status]) for status in DisplayStatus if status.in_trouble) > 1
         return tuple(

@@ -23,6 +23,7 @@ from monitor.text.token_expiry import has_expired, token_left
 
 _NOW = timedelta(0)
 RETIRED = "No longer watched"
+WAS_WORKING = "Was working"
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,6 +98,14 @@ def row_of(view: ConnectionView, incidents: Sequence[IncidentView], now: datetim
         seen=ago(state.last_evidence_at, now) if _unknown_now(view, status) and state.last_evidence_at is not None else "",
         handled=tuple(handling_texts(handling, now)),
     )
+
+
+def in_doubt(row: ConnectionRow, now: datetime) -> ConnectionRow:
+    """*row* while what is known of its connection may no longer hold: nothing is green without fresh evidence."""
+    if row.tone is not Tone.GOOD:
+        return row
+    seen = row.view.state.last_evidence_at
+    return replace(row, tone=Tone.IDLE, label=WAS_WORKING, since=None, lasting="", seen="" if seen is None else ago(seen, now))
 
 
 def past_row_of(view: ConnectionView, now: datetime) -> ConnectionRow:

@@ -69,13 +69,21 @@ def cards_of(snapshot: Snapshot, now: datetime) -> tuple[Card, ...]:
 
 def cards_above(snapshot: Snapshot, connection: Connection, now: datetime) -> tuple[Card, ...]:
     """The cards of the database and of the scopes above *connection*."""
+    cards = _sorted([*_scope_cards(snapshot, now), *(_suspicion_card(scope, now) for scope in snapshot.suspected)])
+    return tuple(card for card in cards if card.scope is Scope.STORAGE or _is_above(card.scope, card.subject, connection))
+
+
+def is_doubted(snapshot: Snapshot, connection: Connection) -> bool:
+    """Whether what is known of *connection* may no longer hold: a scope above it is suspected, or the database takes no writes."""
+    return not snapshot.storage_up or any(_is_above(scope.scope, scope.subject, connection) for scope in snapshot.suspected)
+
+
+def _is_above(scope: Scope, subject: str, connection: Connection) -> bool:
     names = {connection.account, f"{connection.account}/{connection.user_id}"}
-    return tuple(
-        card
-        for card in _sorted([*_scope_cards(snapshot, now), *(_suspicion_card(scope, now) for scope in snapshot.suspected)])
-        if card.scope in (Scope.API, Scope.STORAGE)
-        or card.subject == f"platform:{connection.platform}"
-        or (card.scope in (Scope.ACCOUNT, Scope.USER) and ScopeKey.parse(card.subject).path in names)
+    return (
+        scope is Scope.API
+        or subject == f"platform:{connection.platform}"
+        or (scope in (Scope.ACCOUNT, Scope.USER) and ScopeKey.parse(subject).path in names)
     )
 
 
