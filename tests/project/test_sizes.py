@@ -9,15 +9,15 @@ from tests.project.source import all_docstring_lines, docstring_lines, functions
 FUNCTION_LINES = 60
 MEDIAN_FUNCTION_LINES = 10
 MODULE_LINES = 500
-BUDGET = 51_400
+BUDGET = 51_600
 """Lines of `monitor/`, all counted."""
 
 PACKAGE_BUDGETS = {
-    "cli": 5_300,
+    "cli": 5_350,
     "cluster": 950,
     "config": 4_250,
     "db": 5_700,
-    "domain": 11_550,
+    "domain": 11_600,
     "http": 950,
     "metrics": 900,
     "notify": 1_950,
@@ -27,7 +27,7 @@ PACKAGE_BUDGETS = {
     "simulator": 2_450,
     "state": 1_700,
     "text": 2_200,
-    "web": 7_200,
+    "web": 7_250,
     "workers": 2_200,
 }
 """Package -> how many lines it may have. Raise one only with a reason in the commit."""
