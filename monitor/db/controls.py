@@ -39,7 +39,8 @@ class ControlsWriter:
     """
 
     def __init__(self, transaction: Transaction) -> None:
-        self.reader: Reader = transaction
+        # The daemon's writes must not wait for rows that a command only reads: it would wait for them in turn.
+        self.reader: Reader = transaction.unlocked()
         self._transaction = transaction
         self._outbox = Outbox(transaction)
 

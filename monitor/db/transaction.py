@@ -122,6 +122,10 @@ class Transaction(Reader):
         self.before: list[Callable[[], None]] = []
         self.after: list[Callable[[], None]] = []
 
+    def unlocked(self) -> Reader:
+        """A reader of the same transaction that locks no rows."""
+        return Reader(self._connection)
+
     def before_commit(self, call: Callable[[], None]) -> None:
         """Run *call* when all works of this transaction have run."""
         self.before.append(call)

@@ -82,7 +82,9 @@ def next_release(wheel: Path, folder: Path, version: str, *, more: str = "pass")
             if name == "monitor/db/tables.py":
                 newest = re.findall(rb'^REVISION = "(.*)"', content, re.MULTILINE)[0].decode()
                 content = content.replace(f'REVISION = "{newest}"'.encode(), f'REVISION = "{REVISION}"'.encode())
-                new.writestr(f"monitor/_alembic/versions/{REVISION}_further.py", _MIGRATION.format(revision=REVISION, newest=newest, more=more))
+                new.writestr(
+                    f"monitor/_alembic/versions/{REVISION}_further.py", _MIGRATION.format(revision=REVISION, newest=newest, more=more)
+                )
             new.writestr(name, content)
     return target
 

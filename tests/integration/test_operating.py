@@ -21,6 +21,7 @@ from monitor.db import (
     pending_deliveries,
     read_connections,
     read_meta,
+    read_receiver_states,
     read_scopes,
     reading,
     silences_since,
@@ -159,6 +160,15 @@ async def test_a_mistake_changes_nothing(database: Database, database_url: str) 
         add(operations, ends_at=START - HOUR)
     assert await database.read(lambda reader: silences_since(reader, START - 9 * HOUR)) == []
     await database.write(lambda store: store.put_meta("x", "y"))
+
+
+@pytest.mark.parametrize("database_url", ["postgres"], indirect=True)
+async def test_reading_holds_up_no_write(database: Database, database_url: str) -> None:
+    """What a command only reads, the daemon may write meanwhile; SQLite has one writer at a time."""
+    await database.write(lambda store: store.outbox.put_receiver_state("on-call", b"{}"))
+    with operator_session(database_url) as operations:
+        assert read_receiver_states(operations.reader) == {"on-call": b"{}"}
+        await database.write(lambda store: store.outbox.put_receiver_state("on-call", b'{"after": 1}'))
 
 
 async def test_redelivering_beside_the_daemon(database: Database, database_url: str) -> None:
