@@ -143,7 +143,6 @@ class App:
             stack.push_async_callback(self._close_web)
             if not await self._open_database():
                 return
-            await self._sync(self.config)
             await self._open_web()
             jitter = random.random  # noqa: TID251 - needs no secrecy, only that two monitors do not retry in step
             self._dependencies = Dependencies(self._registry, self._database, self._metrics, self._clock, jitter, self._limits)
@@ -171,7 +170,9 @@ class App:
 
     async def _open_database(self) -> bool:
         """
-        Open the database and load the registry; waits while it is unavailable, and as a standby while another instance holds it.
+        Open the database, load the registry and bring the rows in line with the configuration.
+
+        Waits while the database is unavailable, and as a standby while another instance holds it.
 
         Returns:
             False when the stop is requested first.
@@ -182,6 +183,7 @@ class App:
         while True:
             try:
                 await self._load_registry()
+                await self._sync(self.config)
             except AnotherInstance as error:
                 # In a cluster that shares, an earlier process of this node keeps its name until its lease has run out.
                 if cluster is None or (self._node is not None and self._clock.monotonic() - begun > 2 * cluster.lease.total_seconds()):

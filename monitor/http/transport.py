@@ -10,6 +10,7 @@ import asyncio
 import contextlib
 import socket
 import ssl
+import struct
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -47,6 +48,7 @@ TLS_CLOSE_SECONDS = 1.0
 
 HEAD_LIMIT = 64 * 1024
 _SEPARATORS = 4  # colon, space, line end
+_DISCARD = struct.pack("ii", 1, 0)  # SO_LINGER: at the close nothing is sent any more
 _FRAMING = 8  # a body in chunks of one byte takes six times its size
 
 HEADERS = {
@@ -398,8 +400,11 @@ class _Connection(asyncio.Protocol):
         self._transport.close()
 
     def abort(self) -> None:
-        """Close the connection whatever is under way on it."""
+        """Close the connection whatever is under way on it; what is not sent yet is never sent, not even when a lost network is back."""
         self.reusable = False
+        sock = self._transport.get_extra_info("socket")
+        if sock is not None and not self._transport.is_closing():
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _DISCARD)
         self._transport.abort()
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
