@@ -324,15 +324,14 @@ def _silences(draft: Draft, warn: Warn) -> None:
         wrong = time_problem(section)
         if wrong is not None:
             draft.refuse(path, f"{dotted(path)}: {wrong[0]}", wrong[1])
-        elif isinstance(section, QuietHoursSettings) and _is_always_quiet(section):
-            waiting = ", ".join(section.severities)
-            message = f"{dotted(path)} has no end: from {section.start} to {section.end}, daily: what is {waiting} is never sent"
+        elif isinstance(section, QuietHoursSettings) and _suppresses_all_critical(section):
+            message = f"{dotted(path)} has no end: from {section.start} to {section.end}, daily: what is critical is never sent"
             draft.refuse(path, message, "shorten them; what is to be sent to no receiver has a route with receivers: []")
 
 
-def _is_always_quiet(section: QuietHoursSettings) -> bool:
+def _suppresses_all_critical(section: QuietHoursSettings) -> bool:
     window = section.window()
-    return window is not None and window.when.lasts_all_week
+    return window is not None and window.when.lasts_all_week and "critical" in section.severities
 
 
 def _policy(draft: Draft) -> Policy:
