@@ -11,6 +11,7 @@ from monitor.clock import Clock
 from monitor.config import Config
 from monitor.db import Reader, read_connections, read_state, read_states, reading
 from monitor.domain.connections import Connection, matching
+from monitor.domain.routing.names import shown_names
 from monitor.domain.states import ConnectionState
 from monitor.errors import UsageError
 from monitor.text.format import one_line, subject_name
@@ -62,11 +63,7 @@ def directory(reader: Reader, config: Config) -> Directory:
 def names_of(reader: Reader, connections: Sequence[Connection]) -> dict[int, set[str]]:
     """Connection id to all names that it is shown with."""
     states = read_states(reader)
-    names: dict[int, set[str]] = {}
-    for connection in connections:
-        _, state = states.get(connection.id, (0, _NOTHING_KNOWN))
-        names[connection.id] = {name for name in (connection.name, state.display_name, state.username) if name}
-    return names
+    return {one.id: shown_names(one, states.get(one.id, (0, _NOTHING_KNOWN))[1]) for one in connections}
 
 
 def named(reader: Reader, connection: Connection) -> Connection:

@@ -34,7 +34,7 @@ from monitor.domain.evaluation import hiding_scope, scope_context
 from monitor.domain.events import EventType, Notification, Severity
 from monitor.domain.load import AccountLoad, account_loads
 from monitor.domain.routing.matchers import UnmatchedMatcher, known_values, unmatched
-from monitor.domain.routing.names import named_connections, words_for_connections
+from monitor.domain.routing.names import named_connections, shown_names, words_for_connections
 from monitor.domain.scopes.key import ACCOUNT, ScopeKey
 from monitor.domain.states import ConnectionState
 from monitor.domain.views.snapshot import (
@@ -176,7 +176,7 @@ class Registry(Engine):
         return any(any(_names_in(self.state(one.id))) for one in self.connections_of(account))
 
     def _names_of(self, connection: Connection) -> set[str]:
-        return {name for name in (connection.name, *_names_in(self.state(connection.id))) if name}
+        return shown_names(connection, self.state(connection.id))
 
     def find_unmatched(self) -> None:
         """Find the matchers that match nothing known, and log new ones; an account that was never listed is waited for, but not for long."""

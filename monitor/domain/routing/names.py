@@ -2,6 +2,9 @@
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
 
+from monitor.domain.connections import Connection
+from monitor.domain.states import ConnectionState
+
 Aliases = Mapping[str, Mapping[str, Sequence[str]]]
 """Name of a matcher to names of what it matches, each with the ids that have it."""
 
@@ -25,6 +28,11 @@ def _resolved_pattern(pattern: str, names: Mapping[str, Sequence[str]]) -> str:
         if choice.endswith("*") and choice != "*":
             choices |= dict.fromkeys(key for name in names if name.startswith(choice[:-1]) for key in names[name])
     return "|".join(choices)
+
+
+def shown_names(connection: Connection, state: ConnectionState) -> set[str]:
+    """Return all names that *connection* is shown with."""
+    return {name for name in (connection.name, state.display_name, state.username) if name}
 
 
 def words_for_connections(matches: Iterable[Mapping[str, str]]) -> frozenset[str]:
