@@ -80,13 +80,13 @@ class Writer:
 
     def submit(self, work: Callable[[Store], Any], *, within_seconds: float = 0.0) -> asyncio.Future[Any]:
         """
-        Queue *work*; the future is done after its commit. A full queue refuses with StoreUnavailable.
+        Queue *work*; the future is done after its commit.
 
-        *within_seconds*: so long it may wait for others that share its commit.
+        *within_seconds*: so long it may wait for others that share its commit; a full queue refuses one that may, with StoreUnavailable.
         """
         future: asyncio.Future[Any] = self._loop.create_future()
         with self._waiting:
-            refusal = self._refusal()
+            refusal = self._refusal(within_seconds)
             if refusal is None:
                 self._queue.append(_Job(work, future))
                 if within_seconds <= 0 or len(self._queue) >= COMPANY:
@@ -123,12 +123,14 @@ class Writer:
                 self._ready = True
                 self._waiting.notify()
 
-    def _refusal(self) -> StoreError | None:
+    def _refusal(self, within_seconds: float) -> StoreError | None:
         if self.ended_by is not None:
             return self.ended_by
         if self._stopping:
             return StoreUnavailable("the database is closed")
-        return StoreUnavailable(f"{QUEUE} writes are waiting already") if len(self._queue) >= QUEUE else None
+        # What may not wait is awaited, one at a time, by loops that would end the process.
+        full = within_seconds > 0 and len(self._queue) >= QUEUE
+        return StoreUnavailable(f"{QUEUE} writes are waiting already") if full else None
 
     # on the writer's thread
 

@@ -12,7 +12,6 @@ import heapq
 import itertools
 from collections.abc import Container, Iterable, Iterator
 from datetime import UTC, datetime, timedelta
-from functools import lru_cache
 
 from monitor.domain.connections import Connection
 from monitor.domain.expiry.interval import next_informative_check
@@ -22,8 +21,6 @@ from monitor.domain.reasons import UPSTREAM, Health
 from monitor.domain.replies.token_life import TokenSays
 from monitor.domain.states import ConnectionState
 from monitor.errors import Reason
-
-_PHASES_KEPT = 16_384
 
 # The grid's origin; any fixed instant would do.
 ORIGIN = datetime(2000, 1, 1, tzinfo=UTC)
@@ -204,12 +201,7 @@ def _regular_gap(connection: Connection, policy: Policy) -> timedelta:
 
 def phase_of(connection: Connection) -> float:
     """Where in its interval a connection is checked, from 0 to 1: the same in every process."""
-    return _phase_of_key(connection.key)
-
-
-@lru_cache(maxsize=_PHASES_KEPT)
-def _phase_of_key(key: tuple[str, str, str]) -> float:
-    return phase("\x1f".join(key))
+    return phase("\x1f".join(connection.key))
 
 
 class DueQueue:
@@ -221,7 +213,7 @@ class DueQueue:
 
     def __init__(self) -> None:
         self._heap: list[tuple[float, int, int]] = []
-        self._due: dict[int, tuple[float, int]] = {}
+        self._due: dict[int, tuple[float, int, int]] = {}
         self._order = 0
 
     def __len__(self) -> int:
@@ -233,8 +225,8 @@ class DueQueue:
     def put(self, connection_id: int, due: float) -> None:
         """Make *connection_id* due at *due*; replaces its previous due time."""
         self._order += 1
-        self._due[connection_id] = (due, self._order)
-        heapq.heappush(self._heap, (due, self._order, connection_id))
+        entry = self._due[connection_id] = (due, self._order, connection_id)
+        heapq.heappush(self._heap, entry)
 
     def discard(self, connection_id: int) -> None:
         """Remove *connection_id* if it is queued."""
@@ -271,7 +263,7 @@ class DueQueue:
                 self.put(connection_id, due)
 
     def _skip_moved(self) -> None:
-        while self._heap and self._due.get(self._heap[0][2]) != self._heap[0][:2]:
+        while self._heap and self._due.get(self._heap[0][2]) is not self._heap[0]:
             heapq.heappop(self._heap)
 
 
