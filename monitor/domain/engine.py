@@ -652,10 +652,9 @@ class ChangeSet:
     def _usual_listing(self, connection: Connection, row: ListedConnection, now: datetime, server_at: datetime | None) -> Evaluation | None:
         """The same as the full evaluation for a row that tells nothing new while every scope is quiet; None for any other."""
         engine, config, state = self._engine, self._engine.config, self.state(connection.id)
-        evidence_at = state.last_evidence_at
-        if not config.fast_path or self._unquiet or evidence_at is None or not engine.quiet_at(evidence_at):
+        if not config.fast_path or self._unquiet or state.last_evidence_at is None or not engine.quiet_at(state.last_evidence_at):
             return None
-        since = max(evidence_at, min(engine.watching_since_of(connection.account), now))
+        since = max(state.last_evidence_at, min(engine.watching_since_of(connection.account), now))
         after = steady_listing(connection, state, row, now, config.policy, server_at=server_at, since=since)
         return Evaluation(connection, after, usual=True) if after is not None else None
 

@@ -100,7 +100,7 @@ def next_due(
         At least one second; at least the re-check pause for an extra check.
     """
     gap = _regular_gap(connection, policy)
-    regular = _until_regular(connection, state, now, policy, at_least=gap)
+    regular = on_grid = _until_regular(connection, state, now, policy, at_least=gap)
     if state.pending is not None:
         return max(SHORTEST, _until_confirmed(connection, state, now, policy, regular))
     lasts_at = lasting_at(connection, state, policy)
@@ -108,7 +108,8 @@ def next_due(
         # One more check when the platform's trouble has lasted long enough to be notified, if it still lasts.
         regular = min(regular, max(lasts_at + CROSSED_BY - now, gap))
     least = _least_gap(policy)
-    for wait in itertools.chain(_extras(connection, state, now, policy, verdict_reason), [due - now + _AFTER_DUE for due in reminders]):
+    extras = _extras(connection, state, now, policy, verdict_reason, on_grid)
+    for wait in itertools.chain(extras, [due - now + _AFTER_DUE for due in reminders]):
         if least <= wait < regular:
             regular = wait
     return max(SHORTEST, regular)
@@ -135,11 +136,13 @@ def _pause_before_extra(connection: Connection, policy: Policy) -> timedelta:
     return max(_recheck_pause(connection, policy), _least_gap(policy))
 
 
-def _extras(connection: Connection, state: ConnectionState, now: datetime, policy: Policy, reason: Reason | None) -> Iterator[timedelta]:
-    """Return the waits after which an extra check is useful."""
+def _extras(
+    connection: Connection, state: ConnectionState, now: datetime, policy: Policy, reason: Reason | None, regular: timedelta
+) -> Iterator[timedelta]:
+    """Return the waits after which an extra check is useful; *regular* is that until a regular one."""
     if state.pending_cause is not None and state.pending_cause.last_at == state.last_check_at:
         yield _pause_before_extra(connection, policy)
-    if not _was_regular(connection, state, now, policy):
+    if not _was_regular(connection, state, policy, regular):
         return
     if reason in _RETRIED or state.pending_cause is not None:
         yield _pause_before_extra(connection, policy)
@@ -176,17 +179,15 @@ def _until_regular(connection: Connection, state: ConnectionState, now: datetime
     return regular_at(connection, state, now + at_least, policy) - now
 
 
-def _was_regular(connection: Connection, state: ConnectionState, now: datetime, policy: Policy) -> bool:
-    """Whether the check that just ended was a regular one: an extra check is not followed by another."""
+def _was_regular(connection: Connection, state: ConnectionState, policy: Policy, regular: timedelta) -> bool:
+    """Whether the check that just ended was a regular one, as is that after *regular*: an extra check is not followed by another."""
     every = pace(connection, state, policy)
-    late = (now - ORIGIN - phase_of(connection) * every) % every
-    return late <= min(PUNCTUAL, every / 2)
+    return -regular % every <= min(PUNCTUAL, every / 2)
 
 
 def _recheck_pause(connection: Connection, policy: Policy) -> timedelta:
     """Return the pause before a re-check: two to four thirds of `recheck`, to spread the load."""
-    share = phase("recheck\x1f" + "\x1f".join(connection.key))
-    return policy.recheck * (2 + 2 * share) / 3
+    return policy.recheck * (2 + 2 * phase("recheck\x1f" + "\x1f".join(connection.key))) / 3
 
 
 def _least_gap(policy: Policy) -> timedelta:

@@ -253,7 +253,7 @@ def count_passed(scope: ScopeState, observation: Observation, policy: ScopePolic
         buckets = tuple(bucket for bucket in buckets if bucket.at > horizon)
     last = buckets[-1] if buckets else None
     if last is not None and at - last.at < bucket_width(policy, window):
-        buckets = (*buckets[:-1], Bucket(last.at, last.attempts + 1, last.bad, last.crashed, last.first_id, last.last_id))
+        buckets = (*buckets[:-1], replace(last, attempts=last.attempts + 1))
     else:
         buckets = (*buckets, Bucket(at, 1))
     number = observation.connection_id
@@ -261,7 +261,7 @@ def count_passed(scope: ScopeState, observation: Observation, policy: ScopePolic
         recovery = RecoveryWindow(at, 1, 0, number, answered=True)
     else:
         several = recovery.several or number != recovery.first_id
-        recovery = RecoveryWindow(recovery.since, recovery.good + 1, recovery.bad, recovery.first_id, several, answered=True)
+        recovery = replace(recovery, good=recovery.good + 1, several=several, answered=True)
     return replace(scope, buckets=buckets, recovery=recovery)
 
 

@@ -86,9 +86,13 @@ def _text(uid: str, ends_at: datetime, summary: str, description: str, url: str,
     summary, description, platform = (vText(text).to_ical().decode() for text in (summary, description, platform))
     end = ends_at + _LASTS
     event = _EVENT.format(uid=uid, start=ends_at, end=end, summary=summary, description=description, url=url, platform=platform)
-    # The library looks at every character, also of a line that is not to be folded.
-    lines = event.split("\n")
-    return b"\r\n".join([line.encode() if len(line.encode()) < _LINE else Contentline(line).to_ical() for line in lines])
+    return b"\r\n".join([line.encode() if len(line.encode()) < _LINE else _folded(line) for line in event.split("\n")])
+
+
+def _folded(line: str) -> bytes:
+    """A *line* that is too long, in several; the library looks at every character."""
+    folded: bytes = Contentline(line).to_ical()  # type: ignore[no-untyped-call]
+    return folded
 
 
 def _description(ending: Ending) -> str:
