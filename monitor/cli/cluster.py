@@ -67,14 +67,16 @@ def drain(args: argparse.Namespace) -> int:
         raise UsageError(f"there is no node {args.node}; there are: {names}")
     drain_nodes(url, args.node)
     done = "Every node gives up what it tends." if args.all else f"Node {args.node} gives up what it tends, within seconds."
-    return _report(done, args)
+    return output.report(done, as_json=args.json)
 
 
 def adopt(args: argparse.Namespace) -> int:
     """Make the configuration of the file current; returns 0."""
     config = _config(args)
     adopt_config(config.database.url.reveal(), config_hash(config))
-    return _report(f"The configuration {config_hash(config)} is current: nodes with another one give up what they tend.", args)
+    return output.report(
+        f"The configuration {config_hash(config)} is current: nodes with another one give up what they tend.", as_json=args.json
+    )
 
 
 def _config(args: argparse.Namespace) -> Config:
@@ -83,14 +85,6 @@ def _config(args: argparse.Namespace) -> Config:
     if config.cluster is None or config.cluster.mode != "shared":
         raise UsageError("the configuration has no cluster with mode: shared")
     return config
-
-
-def _report(done: str, args: argparse.Namespace) -> int:
-    if args.json:
-        output.put({"done": done})
-    else:
-        print(done)
-    return 0
 
 
 def _state(member: NodeRow, view: ClusterView) -> str:

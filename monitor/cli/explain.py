@@ -45,8 +45,7 @@ def report_of(database: OpenDatabase, platform_id: str, account: str | None, lim
     """What the database holds about one connection, with its last *limit* notifications."""
     connection, retired = find(database.reader, platform_id, account)
     registry = database.registry
-    stored = read_state(database.reader, connection.id)
-    state = stored[1] if stored is not None else ConnectionState()
+    state = read_state(database.reader, connection.id) or ConnectionState()
     return ConnectionReport(
         connection=connection,
         state=state,

@@ -12,7 +12,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any, TextIO
 
-from monitor.cli.incidents import connections_by_number
+from monitor.cli.lookup import connections_by_number
 from monitor.cli.options import CONFIG, load_config, past, resolved
 from monitor.cli.output import Progress
 from monitor.cli.verb import Verb, argument
@@ -122,14 +122,14 @@ def incidents(url: str, span: ExportRange) -> Iterator[Row]:
         return _incidents(url, span, connections_by_number(reader))
 
 
-def _incidents(url: str, span: ExportRange, connections: Mapping[int | None, Connection]) -> Iterator[Row]:
+def _incidents(url: str, span: ExportRange, connections: Mapping[int, Connection]) -> Iterator[Row]:
     before: int | None = None
     while True:
         with reading(url) as reader:
             page = list_incidents(reader, limit=PAGE, before_id=before)
         for row in page:
             if span.holds(row.incident.opened_at, row.closed_at):
-                yield facts.incident(row, connections.get(row.connection_id) if row.connection_id is not None else None)
+                yield facts.incident(row, connections.get(row.connection_id or 0))
         if len(page) < PAGE:
             return
         before = page[-1].id

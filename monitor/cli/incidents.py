@@ -17,7 +17,6 @@ from monitor.db import (
     acks_of_open,
     connections_by_id,
     list_incidents,
-    read_connections,
     read_meta,
     read_scopes,
     read_state,
@@ -89,7 +88,7 @@ def lines_of(reader: Reader, rows: Sequence[IncidentRow], config: Config, now: d
     """The incidents of *rows*."""
     ids = {row.connection_id for row in rows if row.connection_id is not None}
     connections = {connection.id: connection for connection in connections_by_id(reader, ids)}
-    states = {number: stored[1] for number in ids if (stored := read_state(reader, number)) is not None}
+    states = {number: state for number in ids if (state := read_state(reader, number)) is not None}
     instance = config.monitor.instance or read_meta(reader, "instance_id") or ""
     users = {user.id: user.name for user in config.users}
     controls = Controls(recurring=config.windows(), user_labels={user.id: user.labels for user in config.users}).with_requests(
@@ -138,11 +137,6 @@ def worst_first(line: IncidentLine) -> tuple[int, bool, bool, int, float]:
         -row.scope.width,
         -row.incident.opened_at.timestamp(),
     )
-
-
-def connections_by_number(reader: Reader) -> Mapping[int | None, Connection]:
-    """Every connection, retired ones included."""
-    return {connection.id: connection for retired in (True, False) for connection in read_connections(reader, retired=retired)}
 
 
 def as_text(lines: Sequence[IncidentLine], now: datetime, width: int) -> str:

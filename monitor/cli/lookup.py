@@ -48,6 +48,11 @@ def opened(config: Config, clock: Clock) -> Iterator[OpenDatabase]:
         yield OpenDatabase(reader, registry, registry.config.identity.instance)
 
 
+def connections_by_number(reader: Reader) -> dict[int, Connection]:
+    """Every connection, retired ones included."""
+    return {connection.id: connection for retired in (True, False) for connection in read_connections(reader, retired=retired)}
+
+
 def directory(reader: Reader, config: Config) -> Directory:
     """Everything that is known by a name."""
     connections = read_connections(reader)
@@ -68,8 +73,7 @@ def names_of(reader: Reader, connections: Sequence[Connection]) -> dict[int, set
 
 def named(reader: Reader, connection: Connection) -> Connection:
     """*connection* under the name that it is shown with."""
-    stored = read_state(reader, connection.id)
-    known = stored[1] if stored is not None else _NOTHING_KNOWN
+    known = read_state(reader, connection.id) or _NOTHING_KNOWN
     name = connection.name or known.display_name or known.username
     return connection if name == connection.name else replace(connection, spec=replace(connection.spec, name=name))
 

@@ -196,6 +196,15 @@ def put(document: Mapping[str, object]) -> None:
     print(json.dumps({"version": VERSION, **document}, indent=2, ensure_ascii=ascii_only))
 
 
+def report(done: str, *, as_json: bool) -> int:
+    """Print what was *done*, in words or as JSON; returns 0."""
+    if as_json:
+        put({"done": done})
+    else:
+        print(done)
+    return 0
+
+
 _FIRST_SHOWN_SECONDS = 1.0
 _REFRESH_SECONDS = 0.2
 _CLEAR_LINE = "\r\033[2K"

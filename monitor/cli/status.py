@@ -132,16 +132,13 @@ async def _watch(config: Config, filters: ConnectionFilter, pause: float, clock:
     with Screen(clock) as screen:
         while True:
             try:
-                text = as_text(load(config, clock), filters, terminal_width(), height=_height())
+                height = shutil.get_terminal_size().lines - 1 if sys.stdout.isatty() else None
+                text = as_text(load(config, clock), filters, terminal_width(), height=height)
             except StoreUnavailable as error:
                 text = wrapped(f"{clock.now():%H:%M:%S} UTC  {error}", terminal_width())
             screen.draw(text)
             if not await screen.wait(pause):
                 return 0
-
-
-def _height() -> int | None:
-    return shutil.get_terminal_size().lines - 1 if sys.stdout.isatty() else None
 
 
 def _pause(text: str) -> float:

@@ -109,17 +109,17 @@ def read_states(reader: Reader, account: str | None = None) -> dict[int, tuple[i
     return states
 
 
-def read_state(reader: Reader, connection_id: int) -> tuple[int, ConnectionState] | None:
-    """(version, state) of one connection, None when there is no such connection."""
+def read_state(reader: Reader, connection_id: int) -> ConnectionState | None:
+    """The state of one connection, None when there is no such connection."""
     from monitor.domain.usual_case import resumed  # noqa: PLC0415 - as above
 
     rows = reader.rows(reader.locking(_STATE), {"id": connection_id})
     if not rows:
         return None
-    version, state = _to_state(rows[0])
+    _, state = _to_state(rows[0])
     for row in reader.rows(_PASSED[reader.dialect].where(connections.c.id == connection_id)):
         state = resumed(state, from_milliseconds(row.at), row.text or "")
-    return version, state
+    return state
 
 
 def _to_state(row: Row[*tuple[Any, ...]]) -> tuple[int, ConnectionState]:

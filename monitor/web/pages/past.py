@@ -47,9 +47,8 @@ def snapshot_at(reader: Reader, at: datetime, policy: Policy, present: Snapshot)
     scopes = {ScopeKey.parse(one.incident.subject) for one in incidents if one.connection_id is None}
     states = {view.connection.id: view.state for view in present.connections}
     for number in known.keys() - states.keys():
-        stored = read_state(reader, number)
-        if stored is not None:
-            states[number] = stored[1]
+        if (state := read_state(reader, number)) is not None:
+            states[number] = state
     return Snapshot(
         at,
         views_at(seen, incidents, at, policy, states),
