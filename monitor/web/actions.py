@@ -121,13 +121,7 @@ class Actions:
             raise ActionRefused("nothing checks this connection now")
         action = "reconnect" if following else "check"
         self._performed.append(Performed(self._clock.now(), author, action, connection.id))
-        _log.info(
-            "action.performed",
-            action=action,
-            author=author,
-            connection=connection.platform_id,
-            account=connection.account_label,
-        )
+        _log.info("action.performed", action=action, author=author, connection=connection.platform_id, account=connection.account_label)
 
     def performed(self, connection: Connection) -> tuple[Performed, ...]:
         """What was done about *connection* since the start that left no row."""

@@ -1,11 +1,9 @@
 """Summary, connections, preflight, from memory: watched connections need no row."""
 
 from collections import Counter, defaultdict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
-
-from aiohttp import web
 
 from monitor.clock import iso_utc
 from monitor.db import Reader, list_checks, read_state, with_last_checks
@@ -23,7 +21,7 @@ from monitor.schemas.explanation import as_document, notification_records
 from monitor.schemas.shapes import Preflight, UptimeFacts
 from monitor.text.explain import explain
 from monitor.web.api import parameters
-from monitor.web.api.context import ApiContext, json_response, only, page_of
+from monitor.web.api.context import ApiContext, only, page_of
 from monitor.web.api.history import days_of, total
 from monitor.web.api.parameters import (
     MOST_VALUES,
@@ -51,12 +49,12 @@ MOST_RESULTS = 500
 _NOT_WATCHED = PreflightResult(Readiness.UNKNOWN, PreflightCause.NOT_WATCHED)
 
 
-async def summary(context: ApiContext, _: Query) -> web.Response:
+async def summary(context: ApiContext, _: Query) -> api.Summary:
     """The overall state."""
     board = context.board()
     snapshot, state, severities = board.snapshot, board.overall, board.incident_counts()
     health = Counter(view.state.health for view in snapshot.connections)
-    document: api.Summary = {
+    return {
         **context.head(),
         "takenAt": iso_utc(snapshot.taken_at),
         "state": state.state,
@@ -75,7 +73,6 @@ async def summary(context: ApiContext, _: Query) -> web.Response:
         ],
         "receivers": {name: facts.receiver(outbox) for name, outbox in snapshot.outbox.items()},
     }
-    return json_response(document)
 
 
 def _filter_of(query: SelectingQuery) -> ConnectionFilter:
@@ -90,7 +87,7 @@ def _filter_of(query: SelectingQuery) -> ConnectionFilter:
     )
 
 
-async def connections(context: ApiContext, query: ConnectionsQuery) -> web.Response:
+async def connections(context: ApiContext, query: ConnectionsQuery) -> api.Connections:
     """A page of connections, by account, platform and id, or the worst first."""
     board, now, worst_first, criteria = context.board(), context.now(), query.sort == "worst", _filter_of(query)
 
@@ -108,14 +105,13 @@ async def connections(context: ApiContext, query: ConnectionsQuery) -> web.Respo
         raise ApiProblem(400, "cursor is of a list that was sorted otherwise; begin again without it", field="cursor")
     rest = matching if query.cursor is None else [entry for entry in matching if place(entry) > query.cursor]
     page, following = page_of(rest[: query.limit + 1], query.limit, lambda entry: parameters.encode("connections", place(entry)))
-    document: api.Connections = {
+    return {
         **context.head(),
         "takenAt": iso_utc(board.snapshot.taken_at),
         "total": len(matching),
         "connections": [_connection(board, view, now) for _, view in page],
         "nextCursor": following,
     }
-    return json_response(document)
 
 
 def _connection(board: StatusBoard, view: ConnectionView, now: datetime) -> api.ApiConnection:
@@ -132,33 +128,31 @@ def _connection(board: StatusBoard, view: ConnectionView, now: datetime) -> api.
     }
 
 
-async def expiries(context: ApiContext, query: ExpiriesQuery) -> web.Response:
+async def expiries(context: ApiContext, query: ExpiriesQuery) -> api.Expiries:
     """The tokens that end, the first to end first; those that have ended and were not renewed lead."""
     snapshot, last = context.board().snapshot, context.now() + timedelta(days=query.days)
     criteria = ConnectionFilter(platforms=frozenset(query.platform), accounts=frozenset(query.account), labels=frozenset(query.label))
     ends = ((best_estimate(view.state.token), view) for view in snapshot.connections if criteria.match(view, DisplayStatus.OK))
     due = sorted(((at, view) for at, view in ends if at is not None and at <= last), key=lambda end: (end[0], end[1].connection.key))
-    document: api.Expiries = {**context.head(), "expiries": [facts.expiry(view.connection, view.state, at) for at, view in due]}
-    return json_response(document)
+    return {**context.head(), "expiries": [facts.expiry(view.connection, view.state, at) for at, view in due]}
 
 
-async def connection(context: ApiContext, query: OneQuery) -> web.Response:
+async def connection(context: ApiContext, query: OneQuery) -> api.OneConnection:
     """One connection, watched or retired."""
     platform_id, account = query.platform_id, query.account
     view, retired = context.watched(platform_id, account), False
     if view is None:
         view, retired = await _retired(context, platform_id, account), True
-    document: api.OneConnection = {
+    return {
         **context.head(),
         "connection": _connection(context.board(), view, context.now()),
         "retired": retired,
         "uptime": await _uptime(context, view),
         **facts.details(view.state),
     }
-    return json_response(document)
 
 
-async def explanation(context: ApiContext, query: OneQuery) -> web.Response:
+async def explanation(context: ApiContext, query: OneQuery) -> Mapping[str, object]:
     """Why a connection is believed to be what it is; the document of `explain --json`."""
     view, retired = context.watched(query.platform_id, query.account), False
     if view is None:
@@ -167,22 +161,21 @@ async def explanation(context: ApiContext, query: OneQuery) -> web.Response:
     records = await context.query(lambda reader: notification_records(reader, number, _NOTIFICATIONS))
     report = replace(present.report(view, context.board().snapshot, retired=retired), notifications=records)
     sections = explain(report, context.now(), context.policy())
-    return json_response({**context.head(), **as_document(report, sections, context.now())})
+    return {**context.head(), **as_document(report, sections, context.now())}
 
 
-async def forecast(context: ApiContext, query: ForecastQuery) -> web.Response:
+async def forecast(context: ApiContext, query: ForecastQuery) -> api.ForecastAnswer:
     """What is notified within the next 14 days if nobody does anything."""
     expected, board, criteria = await context.present.forecast(), context.board(), _filter_of(query)
     kept = {view.connection.id for status, view in board.ordered if criteria.match(view, status)}
     messages = enumerate(expected.about(lambda connection: connection.id in kept), start=1)
     found = [(number, event) for number, events in messages for event in events]
-    document: api.ForecastAnswer = {
+    return {
         **context.head(),
         "until": iso_utc(expected.until),
         "total": len(found),
         "notifications": [facts.forecast(event, number) for number, event in found[: query.limit]],
     }
-    return json_response(document)
 
 
 async def _uptime(context: ApiContext, view: ConnectionView) -> UptimeFacts | None:
@@ -197,13 +190,12 @@ async def _retired(context: ApiContext, platform_id: str, account: str | None) -
     known = await context.known(platform_id, account)
 
     def read(reader: Reader) -> ConnectionState:
-        stored = read_state(reader, known.id)
-        return with_last_checks(stored[1] if stored is not None else ConnectionState(), list_checks(reader, known.id, _LAST_CHECKS))
+        return with_last_checks(read_state(reader, known.id) or ConnectionState(), list_checks(reader, known.id, _LAST_CHECKS))
 
     return ConnectionView(known, await context.query(read))
 
 
-async def preflight(context: ApiContext, query: PreflightQuery) -> web.Response:
+async def preflight(context: ApiContext, query: PreflightQuery) -> api.Preflights:
     """Whether connections can be relied on for a post, by stored results; nothing is tested."""
     if not query.ids and not query.label:
         raise ApiProblem(400, "ids is required, or label", field="ids")
@@ -218,8 +210,7 @@ async def preflight(context: ApiContext, query: PreflightQuery) -> web.Response:
     results = [_preflight(context, platform_id, views.get(platform_id, ()), query) for platform_id in ids]
     results += [_result(context, view, query) for view in _labelled(context, query) if view.connection.platform_id not in ids]
     answer = overall(Readiness(result["answer"]) for result in results)
-    document: api.Preflights = {**context.head(), "answer": answer, "connections": results}
-    return json_response(document)
+    return {**context.head(), "answer": answer, "connections": results}
 
 
 def _preflight(context: ApiContext, platform_id: str, views: Sequence[ConnectionView], query: PreflightQuery) -> Preflight:

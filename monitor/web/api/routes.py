@@ -1,6 +1,6 @@
 """Every route of the API, once: its parameters, its handler and the shape of its answer."""
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,6 +10,9 @@ from monitor.schemas import api
 from monitor.web.api import badges, history, live, parameters
 from monitor.web.api.context import ApiContext
 from monitor.web.api.parameters import Query
+
+Answer = Mapping[str, object] | web.Response
+"""A document, or the response itself."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,7 +33,7 @@ class ApiRoute:
     path: str
     operation: str
     summary: str
-    answer: Callable[[ApiContext, Any], Awaitable[web.Response]]
+    answer: Callable[[ApiContext, Any], Awaitable[Answer]]
     query: type[Query] = Query
     shape: type | None = None
     refusals: tuple[int, ...] = ()

@@ -45,7 +45,7 @@ class ConnectionQuery:
     @classmethod
     def of(cls, query: Mapping[str, str]) -> "ConnectionQuery":
         """The parameters in *query*; malformed ones are ignored."""
-        before, incidents = _number(query.get("before", "")), _number(query.get("incidents", ""))
+        before, incidents = number_in(query.get("before", "")), number_in(query.get("incidents", ""))
         response = query.get("response", "")
         return cls(_day(query.get("day", "")), _moment(before), incidents, response if response in RESPONSE_WINDOWS else "")
 
@@ -207,7 +207,8 @@ def _day(text: str) -> date | None:
     return None if day == date.max else day
 
 
-def _number(text: str) -> int | None:
+def number_in(text: str) -> int | None:
+    """The number in an address; None for anything else."""
     return int(text) if text.isascii() and text.isdigit() and len(text) <= _MOST_DIGITS else None
 
 

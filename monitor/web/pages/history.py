@@ -5,6 +5,7 @@ import re
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
+from typing import TypeVar
 
 from monitor.clock import Clock
 from monitor.db import (
@@ -51,6 +52,8 @@ from monitor.web.pages.response import MOST_CHECKS, ResponseWindow
 from monitor.web.urls import Key
 
 _log = get_logger(__name__)
+
+T = TypeVar("T")
 
 CHECKS_SHOWN = 25
 DAY_CHECKS_SHOWN = 200
@@ -199,34 +202,25 @@ class Archive:
         """The retired connection of this account, managed user and platform id, as it was last known."""
         if _UNUSABLE.search("".join(key)):
             return None
-        try:
-            return await self._reads.run(lambda reader: _retired(reader, key))
-        except StoreError as error:
-            _log.debug("web.read_failed", error=str(error))
-            return None
+        return await self._read(lambda reader: _retired(reader, key))
 
     async def snapshot(self, at: datetime, policy: Policy, present: Snapshot) -> tuple[Snapshot, datetime | None] | None:
         """What was known at a moment, with the names of the *present*, and since when there is history."""
-        try:
-            return await self._reads.run(lambda reader: (snapshot_at(reader, at, policy, present), history_begins_at(reader)))
-        except StoreError as error:
-            _log.debug("web.read_failed", error=str(error))
-            return None
+        return await self._read(lambda reader: (snapshot_at(reader, at, policy, present), history_begins_at(reader)))
 
     async def connection(self, connection_id: int, query: HistoryQuery) -> ConnectionHistory | None:
         """The past of one connection."""
         now = self._clock.now()
-        try:
-            return await self._reads.run(lambda reader: _past(reader, connection_id, query, now))
-        except StoreError as error:
-            _log.debug("web.read_failed", error=str(error))
-            return None
+        return await self._read(lambda reader: _past(reader, connection_id, query, now))
 
     async def incidents(self, before_id: int | None) -> StoredIncidents | None:
         """Closed incidents with ids below *before_id*, and what is suppressed now."""
         now = self._clock.now()
+        return await self._read(lambda reader: _incidents(reader, before_id, now))
+
+    async def _read(self, work: Callable[[Reader], T]) -> T | None:
         try:
-            return await self._reads.run(lambda reader: _incidents(reader, before_id, now))
+            return await self._reads.run(work)
         except StoreError as error:
             _log.debug("web.read_failed", error=str(error))
             return None
@@ -270,9 +264,9 @@ def _past(reader: Reader, connection_id: int, query: HistoryQuery, now: datetime
 
 def _retired(reader: Reader, key: Key) -> ConnectionView | None:
     for connection in read_connections(reader, key[2], retired=True):
-        stored = read_state(reader, connection.id) if connection.key == key else None
-        if stored is not None:
-            return ConnectionView(connection, with_last_checks(stored[1], list_checks(reader, connection.id, _LAST_CHECKS)))
+        state = read_state(reader, connection.id) if connection.key == key else None
+        if state is not None:
+            return ConnectionView(connection, with_last_checks(state, list_checks(reader, connection.id, _LAST_CHECKS)))
     return None
 
 

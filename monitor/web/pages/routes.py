@@ -34,7 +34,7 @@ from monitor.web.api.parameters import Query
 from monitor.web.api.problems import ApiProblem
 from monitor.web.db_access import ReadLimiter
 from monitor.web.pages.actions import ActionPages
-from monitor.web.pages.connection import ConnectionQuery, profile_of
+from monitor.web.pages.connection import ConnectionQuery, number_in, profile_of
 from monitor.web.pages.expiry import agenda_of, endings_of
 from monitor.web.pages.forecast import forecast_page
 from monitor.web.pages.history import Archive
@@ -60,7 +60,6 @@ from monitor.web.urls import CONNECTION_PATH, FEED_PATH, Handler, connection_key
 
 _CALENDAR = "text/calendar; charset=utf-8"
 _HTML = "text/html; charset=utf-8"
-_MOST_DIGITS = 15
 _DEEPEST = 10
 _EXPLAINED = 5
 
@@ -225,8 +224,7 @@ class Site:
         return b"".join(made)
 
     async def _incidents(self, request: web.Request) -> web.Response:
-        now, before = self._clock.now(), request.query.get("before", "")
-        number = int(before) if before.isascii() and before.isdigit() and len(before) <= _MOST_DIGITS else None
+        now, number = self._clock.now(), number_in(request.query.get("before", ""))
         past = await self._archive.incidents(number)
         board = self._snapshots.board()
         shown = incidents_page(board, past, Filters.of(request.query).page, number, self._instance(), now)
