@@ -28,7 +28,6 @@ from monitor.config import Config, watched_files
 from monitor.db import Database, read_server
 from monitor.db.cluster.members import conninfo, member_backend
 from monitor.domain.connections import Connection
-from monitor.domain.policy import Policy
 from monitor.domain.views.snapshot import Snapshot
 from monitor.errors import AnotherInstance, MonitorError, StoreCorrupt, StoreError, StoreUnavailable
 from monitor.logs import get_logger
@@ -318,7 +317,7 @@ class App:
             self._clock,
             self._readiness,
             file=self.config.web_file,
-            policy=self._policy,
+            policy=lambda: self._registry.config.policy,
             read=self._database.read,
             instance=lambda: self._registry.config.identity.instance,
             engine=self._shown,
@@ -341,9 +340,6 @@ class App:
 
     def _check_now(self, connection: Connection) -> bool:
         return self.ready.is_set() and self._workers.check_now(connection)
-
-    def _policy(self) -> Policy:
-        return self._registry.config.policy
 
     def snapshot(self) -> Snapshot:
         """Everything that is known, now."""
@@ -414,11 +410,8 @@ class App:
             WakeJob("discover", _SECOND, wake("discover")),
             WakeJob("uptime-rollup", timedelta(minutes=10), wake("uptime-rollup")),
             WakeJob("retention", timedelta(hours=1), wake("retention")),
-            WakeJob("watchdog", _SECOND, self._wake_watchdog),
+            WakeJob("watchdog", _SECOND, self._watchdog_loop.wake.set),
         )
-
-    def _wake_watchdog(self) -> None:
-        self._watchdog_loop.wake.set()
 
     def _watchdog_rest_seconds(self) -> float:
         """How long the watchdog's loop rests when no job wakes it: several such rests fit into `WatchdogSec=`."""

@@ -17,7 +17,7 @@ from monitor.cli.options import CONFIG, load_config, past, resolved
 from monitor.cli.output import Progress
 from monitor.cli.verb import Verb, argument
 from monitor.clock import SystemClock
-from monitor.db import CheckRow, list_checks, list_incidents, reading
+from monitor.db import list_checks, list_incidents, reading
 from monitor.domain.connections import Connection
 from monitor.errors import UsageError
 from monitor.schemas import facts
@@ -106,14 +106,10 @@ def _page(
         while index < len(connections) and len(rows) < PAGE:
             connection = connections[index]
             page = list_checks(reader, connection.id, PAGE, before)
-            rows += [_check(connection, row) for row in page if span.holds(row.at, row.at)]
+            rows += [{**facts.identity(connection), **facts.check(row)} for row in page if span.holds(row.at, row.at)]
             done = len(page) < PAGE or (span.since is not None and page[-1].at < span.since)
             index, before = (index + 1, span.until) if done else (index, page[-1].at)
     return index, before, rows
-
-
-def _check(connection: Connection, row: CheckRow) -> Row:
-    return {**facts.identity(connection), **facts.check(row)}
 
 
 def incidents(url: str, span: ExportRange) -> Iterator[Row]:

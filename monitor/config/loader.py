@@ -214,15 +214,11 @@ def _read(file: Path) -> str:
         raise ConfigError((Problem(f"{file}:{line}", "is not UTF-8 text", "save it as UTF-8"),)) from None
 
 
-def _no_templates(_: object, __: object) -> Iterable[tuple[str, str, str]]:
-    return ()
-
-
 def _build(
     original: YamlDocument,
     environ: Mapping[str, str],
     folder: Path,
-    check_template: CheckTemplate = _no_templates,
+    check_template: CheckTemplate = lambda _, __: (),
     warnings: Iterable[Problem] = (),
 ) -> Config:
     expansion = Expansion(original, environ)

@@ -99,7 +99,7 @@ def _copy(source: Backend, target: Backend, report: Report) -> int:
     try:
         with source.reading() as origin:
             read = {table: _copy_table(table, origin, into, report) for table in _TABLES}
-            last_ids = {table: _last_id(table, origin) for table in _TABLES if _has_counter(table)}
+            last_ids = {table: _last_id(table, origin) for table in _TABLES if table.autoincrement_column is not None}
         # The source's transaction has ended: comparing takes longer than a server lets one be idle.
         with translated():
             for table, last in last_ids.items():
@@ -144,11 +144,6 @@ def _compare(read: Mapping[Table, _Digest], copied: Connection, report: Report) 
 def _batches(table: Table, connection: Connection) -> Iterator[Sequence[RowMapping]]:
     with translated():
         yield from connection.execute(select(table), execution_options={"yield_per": _BATCH}).mappings().partitions()
-
-
-def _has_counter(table: Table) -> bool:
-    """Whether the database numbers the rows."""
-    return table.autoincrement_column is not None
 
 
 def _last_id(table: Table, connection: Connection) -> int:

@@ -181,7 +181,7 @@ class CheckQueue:
         for key in frozen:
             self._canaries.pop(key, None)
         below = [other for other in self._connections() if self._is_rechecked(other, frozen, platforms)]
-        below.sort(key=self._last_evidence)
+        below.sort(key=lambda one: _seconds(self._engine.state(one.id).last_evidence_at))
         self._queue.hasten((connection.id for connection in below), now)
         for connection in below:
             self._on_scheduled(connection.id, now)
@@ -243,9 +243,6 @@ class CheckQueue:
     def _put(self, connection_id: int, due: float) -> None:
         self._queue.put(connection_id, due)
         self._on_scheduled(connection_id, due)
-
-    def _last_evidence(self, connection: Connection) -> float:
-        return _seconds(self._engine.state(connection.id).last_evidence_at)
 
     def _last_check(self, connection: Connection) -> float:
         return _seconds(self._engine.state(connection.id).last_check_at)

@@ -76,7 +76,11 @@ def droppable(partitions: Sequence[Partition], before: datetime) -> Sequence[Par
 
     The first partition alone is left to the deletion of rows: it takes in whatever is older than all days, and must go on doing so.
     """
-    old = [partition for partition in _in_order(partitions) if partition.upper is not None and partition.upper <= before]
+    old = [
+        partition
+        for partition in sorted(partitions, key=lambda partition: partition.upper or _EVER)
+        if partition.upper is not None and partition.upper <= before
+    ]
     return old if len(old) > 1 else ()
 
 
@@ -99,7 +103,3 @@ def table_of(bounds: Bounds) -> str:
     if lower is None or upper is None:
         return f"checks_until_{upper:%Y%m%d}" if upper is not None else f"checks_from_{lower:%Y%m%d}"
     return f"checks_{lower:%Y%m%d}" if upper - lower == DAY else f"checks_{lower:%Y%m%d}_{upper:%Y%m%d}"
-
-
-def _in_order(partitions: Sequence[Partition]) -> list[Partition]:
-    return sorted(partitions, key=lambda partition: partition.upper or _EVER)

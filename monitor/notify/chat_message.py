@@ -112,7 +112,7 @@ def personal(document: Mapping[str, Any], settings: ReceiverSettings) -> Mapping
     """Return the stored *document* with a `title`, and with the texts and the time zone that *settings* ask for."""
     usual = {
         **document,
-        "title": localized(_title(document, document["data"]), settings.timezone),
+        "title": localized(f"{_state(document, document['data'])}: {_name(document, document['data'])}", settings.timezone),
         "summary": localized(document["summary"], settings.timezone),
     }
     title = one_line(fill_text(settings.title, usual), _TITLE) if settings.title else ""
@@ -189,10 +189,6 @@ def truncated(text: str, limit: int, escape: Callable[[str], str] = str) -> str:
 def without_mentions(text: str) -> str:
     """Return *text* for services that pass it on to other chats and pages: no tags, no links in brackets, no mentions of groups."""
     return _CALLS.sub("\uff20", text.translate(_BRACKETS))
-
-
-def _title(document: Mapping[str, Any], data: Mapping[str, Any]) -> str:
-    return f"{_state(document, data)}: {_name(document, data)}"
 
 
 def _name(document: Mapping[str, Any], data: Mapping[str, Any]) -> str:

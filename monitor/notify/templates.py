@@ -145,7 +145,10 @@ _SCOPES: Mapping[EventType, tuple[Scope, str, str]] = {
 @cache
 def examples() -> Mapping[EventType, bytes]:
     """Return one stored body of every type, all about the same example."""
-    bodies = {kind: _body(_of_connection(kind, topic, level)) for kind, (topic, level) in _CONNECTIONS.items()}
+    bodies = {
+        kind: _body(_notification(kind, IncidentRef(topic, "1", 1, _AT), Scope.CONNECTION, 1, level))
+        for kind, (topic, level) in _CONNECTIONS.items()
+    }
     bodies |= {kind: _body(_of_scope(kind, *place)) for kind, place in _SCOPES.items()}
     several = [bodies[EventType.CONNECTION_FAILED], bodies[EventType.TOKEN_EXPIRING]]
     bodies[EventType.DIGEST] = render_digest(_ID, _AT, several, _IDENTITY)
@@ -155,10 +158,6 @@ def examples() -> Mapping[EventType, bytes]:
 
 def _body(notification: Notification) -> bytes:
     return render(_ID, notification, _CONNECTION if notification.connection_id else None, _IDENTITY)
-
-
-def _of_connection(kind: EventType, topic: Topic, level: str) -> Notification:
-    return _notification(kind, IncidentRef(topic, "1", 1, _AT), Scope.CONNECTION, 1, level)
 
 
 def _of_scope(kind: EventType, scope: Scope, subject: str, level: str) -> Notification:

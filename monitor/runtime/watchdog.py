@@ -11,8 +11,8 @@ from dataclasses import dataclass
 from datetime import timedelta
 
 from monitor.clock import Clock, ClockChanges
-from monitor.db import Database, Reader, Store, read_outbox
-from monitor.domain.views.snapshot import OutboxView, StorageFailure
+from monitor.db import Database, Store, read_outbox
+from monitor.domain.views.snapshot import StorageFailure
 from monitor.errors import StoreUnavailable
 from monitor.logs import get_logger
 from monitor.metrics import Metrics
@@ -101,7 +101,7 @@ class Watchdog:
         if self._database.storage_up:
             try:
                 async with asyncio.timeout(self._limits.rest):
-                    self._registry.set_outbox(await self._database.read(_outbox))
+                    self._registry.set_outbox(await self._database.read(read_outbox))
             except (StoreUnavailable, TimeoutError) as error:
                 _log.debug("outbox.unavailable", problem=str(error))
         return False
@@ -164,7 +164,3 @@ class Watchdog:
 
 def _nothing(_store: Store) -> None:
     """Write nothing: that it ran is the result."""
-
-
-def _outbox(reader: Reader) -> dict[str, OutboxView]:
-    return read_outbox(reader)

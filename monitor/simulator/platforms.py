@@ -30,12 +30,8 @@ class SimulatedBrand:
     client_header: str
 
 
-def _brand(name: str, prefix: str) -> SimulatedBrand:
-    return SimulatedBrand(name, f"x-{prefix}-key", f"x-{name}-user-id", f"x-{name}-client")
-
-
 POSTPOST = SimulatedBrand("postpost", "x-api-key", "x-postpost-user-id", "x-postpost-client")
-PUBLORA = _brand("publora", "publora")
+PUBLORA = SimulatedBrand("publora", "x-publora-key", "x-publora-user-id", "x-publora-client")
 BRANDS: Mapping[str, SimulatedBrand] = {brand.name: brand for brand in (POSTPOST, PUBLORA)}
 
 

@@ -105,7 +105,9 @@ def overall_of(snapshot: Snapshot, counts: Mapping[DisplayStatus, int], urgent: 
     suspected = " ".join(suspicion_text(each, snapshot.taken_at) for each in snapshot.suspected)
     if not snapshot.connections:
         return _own_failure(snapshot, 0) or (
-            _suspected(suspected) if suspected else Overall(OverallState.UNKNOWN, Tone.IDLE, "No connections are watched yet.")
+            Overall(OverallState.SUSPECTED, Tone.WARN, suspected)
+            if suspected
+            else Overall(OverallState.UNKNOWN, Tone.IDLE, "No connections are watched yet.")
         )
     frozen = [view for view in snapshot.connections if view.suppressed_by is not None and view.frozen]
     own, broken = _own_failure(snapshot, len(frozen)), sum(counts[status] for status in DisplayStatus if status.broken)
@@ -146,10 +148,6 @@ def suspicion_text(scope: SuspectedScope, now: datetime) -> str:
 def _precisely(duration: timedelta) -> str:
     """*duration*, in seconds below two minutes."""
     return f"{max(0, duration // _SECOND)}s" if duration < 2 * _MINUTE else brief(duration)
-
-
-def _suspected(text: str) -> Overall:
-    return Overall(OverallState.SUSPECTED, Tone.WARN, text)
 
 
 def _own_failure(snapshot: Snapshot, frozen: int) -> Overall | None:

@@ -49,7 +49,7 @@ class PasswordVerifier:
     def __init__(self, users: Mapping[str, str], *, most_pending: int = _MOST_PENDING) -> None:
         self._users = {name: hashed.encode() for name, hashed in users.items()}
         # An unknown name takes as long as a known one, so that the time reveals no names.
-        self._dummy = bcrypt.hashpw(secrets.token_bytes(16), bcrypt.gensalt(_highest_cost(users)))
+        self._dummy = bcrypt.hashpw(secrets.token_bytes(16), bcrypt.gensalt(max(int(hashed.split("$")[2]) for hashed in users.values())))
         self._key = secrets.token_bytes(32)
         self._right: OrderedDict[bytes, None] = OrderedDict()
         self._wrong: OrderedDict[bytes, None] = OrderedDict()
@@ -102,10 +102,6 @@ def hash_password(password: str, *, cost: int = COST) -> str:
         ValueError: it is longer than the 72 bytes that bcrypt reads.
     """
     return bcrypt.hashpw(password.encode(), bcrypt.gensalt(cost)).decode()
-
-
-def _highest_cost(users: Mapping[str, str]) -> int:
-    return max(int(hashed.split("$")[2]) for hashed in users.values())
 
 
 def _remember(digests: OrderedDict[bytes, None], digest: bytes) -> None:

@@ -95,10 +95,9 @@ class ClusterView:
 
     def taking(self) -> list[NodeRow]:
         """The members that take shards."""
-        return [one for one in self.members if self._takes(one)]
-
-    def _takes(self, one: NodeRow) -> bool:
-        return one.alive and one.weight > 0 and not one.drained and not one.unfit and one.config == self.config
+        return [
+            one for one in self.members if one.alive and one.weight > 0 and not one.drained and not one.unfit and one.config == self.config
+        ]
 
     def load(self, node: str) -> float:
         """How much a node has to do."""
@@ -127,16 +126,13 @@ def to_take(view: ClusterView, node: str) -> list[str]:
     loads = {member.node: view.load(member.node) for member in taking}
     weights = {member.node: member.weight for member in taking}
     chosen = []
-    for shard in sorted(_free(view.shards), key=lambda one: (-one.weight, one.name)):
+    free = [shard for shard in view.shards if shard.node is None and shard.free_for >= TAKEN_AFTER]
+    for shard in sorted(free, key=lambda one: (-one.weight, one.name)):
         least = min(loads, key=lambda name: ((loads[name] + shard.weight) / weights[name], name))
         loads[least] += shard.weight
         if least == node or shard.free_for >= TAKEN_BY_ANY_AFTER:
             chosen.append(shard.name)
     return chosen
-
-
-def _free(shards: Iterable[Shard]) -> list[Shard]:
-    return [shard for shard in shards if shard.node is None and shard.free_for >= TAKEN_AFTER]
 
 
 def to_release(view: ClusterView, node: str, ended: Iterable[str]) -> list[str]:

@@ -96,7 +96,7 @@ def status_of(view: "ConnectionView", incidents: "Sequence[IncidentView]") -> Di
     if health.broken:
         return DisplayStatus.UNKNOWN if frozen else DisplayStatus(health.value)
     serious = [incident for incident in counting(view, incidents) if incident.severity is not Severity.INFO]
-    if any(not _ends_soon(incident) for incident in serious):
+    if any(incident.incident.topic is not Topic.EXPIRY or incident.level == EXPIRED for incident in serious):
         return DisplayStatus.ATTENTION
     if serious:
         return DisplayStatus.EXPIRING
@@ -108,10 +108,6 @@ def counting(view: "ConnectionView", incidents: "Sequence[IncidentView]") -> "Se
     if not view.frozen or view.state.health is Health.UNSUPPORTED:
         return incidents
     return [incident for incident in incidents if incident.incident.topic is not Topic.CONNECTION]
-
-
-def _ends_soon(incident: "IncidentView") -> bool:
-    return incident.incident.topic is Topic.EXPIRY and incident.level != EXPIRED
 
 
 def tone_of(status: DisplayStatus, incidents: "Sequence[IncidentView]") -> Tone:

@@ -6,7 +6,6 @@ from datetime import UTC, datetime, timedelta
 from monitor.clock import from_milliseconds, to_milliseconds
 from monitor.db import (
     AttemptRow,
-    CheckRow,
     DeliveryRow,
     IncidentRow,
     Reader,
@@ -39,17 +38,17 @@ async def history(context: ApiContext, query: ChecksQuery) -> api.History:
     before = from_milliseconds(min(int(query.cursor[0]), _LAST)) if query.cursor is not None else None
     rows = await context.query(lambda reader: list_checks(reader, connection.id, query.limit + 1, before))
     since = _since(context, query.since)
-    page, following = page_of([row for row in rows if since is None or row.at >= since], query.limit, _check_cursor)
+    page, following = page_of(
+        [row for row in rows if since is None or row.at >= since],
+        query.limit,
+        lambda row: parameters.encode("history", [to_milliseconds(row.at)]),
+    )
     return {
         **context.head(),
         "connection": facts.identity(connection),
         "checks": [facts.check(row) for row in page],
         "nextCursor": following,
     }
-
-
-def _check_cursor(row: CheckRow) -> str:
-    return parameters.encode("history", [to_milliseconds(row.at)])
 
 
 async def uptime(context: ApiContext, query: UptimeQuery) -> api.UptimeHistory:

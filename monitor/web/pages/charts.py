@@ -73,7 +73,8 @@ def bar_of(days: Sequence[DayUptime], now: datetime, outage: OpenOutage | None =
     uptimes = [(at, _of_day(known.get(at, NOTHING), at, outage, now)) for at in (today - n * _DAY for n in range(DAYS - 1, -1, -1))]
     if not any(uptime.ok or uptime.down or uptime.excluded for _, uptime in uptimes):
         return None
-    slots = tuple(_slot(at, uptime) for at, uptime in uptimes)
+    judged = ((at, *_judged(uptime)) for at, uptime in uptimes)
+    slots = tuple(Slot(at, tone, f"{day(at)}: {note}", note) for at, tone, note in judged)
     troubled = [slot for slot in reversed(slots) if slot.tone in (Tone.BAD, Tone.WARN)]
     total = sum((uptime for _, uptime in uptimes), NOTHING)
     share, counted = _share(total), counted_text(total, DAYS * _DAY)
@@ -138,11 +139,6 @@ def counted_text(uptime: Uptime, length: timedelta) -> str:
 
 def _share(uptime: Uptime) -> str:
     return "" if uptime.ratio is None else percent(uptime.ratio)
-
-
-def _slot(at: date, uptime: Uptime) -> Slot:
-    tone, note = _judged(uptime)
-    return Slot(at, tone, f"{day(at)}: {note}", note)
 
 
 def _judged(uptime: Uptime) -> tuple[Tone | None, str]:
