@@ -107,9 +107,7 @@ class App:
 
     async def run(self) -> None:
         """
-        Run until the stop is requested, then drain.
-
-        A database that is unavailable at the start is waited for.
+        Run until the stop is requested, then drain; waits for a database that is unavailable at the start.
 
         Raises:
             StoreError: the database can't be used.
@@ -169,9 +167,7 @@ class App:
 
     async def _open_database(self) -> bool:
         """
-        Open the database, load the registry and bring the rows in line with the configuration.
-
-        Waits while the database is unavailable, and as a standby while another instance holds it.
+        Open the database, load the registry and reconcile the rows; waits while the database is unavailable or held by another instance.
 
         Returns:
             False when the stop is requested first.
@@ -500,11 +496,7 @@ class App:
         return restart
 
     async def _replace_workers(self, config: Config, workers: WorkerGroup | Turns, group: asyncio.TaskGroup) -> None:
-        """
-        Drain the running workers and start *workers*. A failure here ends the process: the old workers are closed already.
-
-        Once a stop is requested no workers are started any more: nothing would end them.
-        """
+        """Drain the running workers and start *workers*. A failure here ends the process: the old workers are closed already."""
         self._replacing_workers = True
         try:
             await self._workers.drain(seconds=self.config.shutdown.drain.total_seconds(), abort=self._signals.abort)

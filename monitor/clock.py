@@ -107,12 +107,7 @@ class ClockChanges:
 
 
 class Continuity:
-    """
-    Notices when the process did not run on: its wall clock was set, the machine was suspended, or the process stood still.
-
-    `ClockChanges` shows the first two. A process that stood still (a paused container, SIGSTOP) is late with its `beat`, which it
-    otherwise makes every few seconds.
-    """
+    """Notices when the process did not run on: its wall clock was set, the machine was suspended, or it stood still (a late `beat`)."""
 
     def __init__(self, clock: Clock) -> None:
         self._clock = clock

@@ -29,11 +29,7 @@ EXIT_CONFIG = 78
 
 
 class Reason(StrEnum):
-    """
-    Why a check ended as it did: one spelling for log, metric label, column and JSON.
-
-    `monitor.domain.reasons` says of each what outcome and scope it has, and what it means in plain words.
-    """
+    """Why a check ended as it did: one spelling for log, metric label, column and JSON. `domain.reasons` says what each means."""
 
     # evidence about one connection
     OK = "ok"

@@ -183,11 +183,7 @@ JOINERS = "\u200c\u200d"
 
 
 def joins(text: str, place: int) -> bool:
-    """
-    Whether the character at *place* joins, or keeps apart, two visible characters: within emoji, and in Persian and Indian words.
-
-    Beside an ASCII character it means nothing, and could hide a secret.
-    """
+    """Whether the character at *place* joins, or keeps apart, two visible characters beyond ASCII: in emoji, Persian, Indian words."""
     return text[place] in JOINERS and all(
         0 <= beside < len(text) and not text[beside].isascii() and unicodedata.category(text[beside])[0] not in "CZ"
         for beside in (place - 1, place + 1)

@@ -57,11 +57,7 @@ def acknowledge(config: Config, names: Sequence[str], *, author: str, reason: st
 
 
 def open_incidents(reader: Reader, names: Sequence[str], config: Config) -> dict[str, IncidentRow]:
-    """
-    Incident key to incident, for every open one that *names* mean: a key, that of a notification too, a scope, or a word for a connection, user or account.
-
-    A word of a connection means all its open incidents; one of a managed user, account or platform those of that scope.
-    """
+    """The open incidents that *names* mean, by key: keys, old ones too, scopes, and words for connections, users, accounts, platforms."""
     known, connections = directory(reader, config), connections_by_number(reader)
     instance = config.monitor.instance or read_meta(reader, "instance_id") or ""
     rows = {incident_key(row.incident, instance): row for row in list_incidents(reader, open_only=True, limit=_ALL)}

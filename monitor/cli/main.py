@@ -1,8 +1,4 @@
-"""
-Parser, dispatch, exit codes.
-
-Only here do errors become exit codes.
-"""
+"""Parser and dispatch; only here do errors become exit codes."""
 
 import argparse
 import importlib

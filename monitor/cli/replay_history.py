@@ -65,12 +65,7 @@ class _Event:
 def replay_history(
     config: Config, other: Config, since: datetime, until: datetime, progress: Callable[[datetime, int], None]
 ) -> ReplayResult:
-    """
-    Replay all stored checks before *until* under the policies of *config* and *other*.
-
-    Checks before *since* are replayed too, because they decide what was notified already; their notifications are left out.
-    *progress* is called with the time and number of each check.
-    """
+    """Replay all checks before *until* under both policies, and keep notifications from *since* on; *progress* gets time and number of each."""
     url = config.database.url.reveal()
     with reading(url) as reader:
         connections = connections_by_number(reader)
@@ -103,10 +98,7 @@ def replay_history(
 
 
 def _arrivals(connections: dict[int, Connection], spans: dict[int, Lifetime], began_at: datetime) -> Iterator[_Event]:
-    """
-    When each connection became known, which is not stored. A new one is checked within an interval, and numbers grow with
-    time: it was known before one with a higher number was checked.
-    """
+    """When each connection became known, which is not stored: an interval before its first check, and before those with higher numbers."""
     latest = None
     for number in sorted(connections, reverse=True):
         first = spans[number].first_at if number in spans else None

@@ -186,11 +186,7 @@ def _row(view: ConnectionView, incidents: Sequence[IncidentView], snapshot: Snap
 
 
 def _rank(row: StatusRow) -> tuple[int, bool, bool, str, str, str]:
-    """
-    Worst first, as on the status page, the unhandled before the handled; of those that are ok the ones with a remark first.
-
-    Then by account, platform and id.
-    """
+    """Worst first, the unhandled before the handled, of the ok ones those with a remark first; then by account, platform and id."""
     connection, status = row.view.connection, row.status
     no_remark = status is DisplayStatus.OK and not row.explanation
     handled = bool(row.incidents) and row.handling.handled

@@ -1,9 +1,4 @@
-"""
-A queue of jobs in the same database, by which a shard without a node is offered to all nodes at once.
-
-It decides nothing. A job is permission to begin a turn, and ends when the turn has begun; who tends a shard is in the row of the shard.
-Jobs that come late, twice or never only make a turn begin later: a shard that stays free is taken without one.
-"""
+"""A queue of jobs in the same database that offers free shards to all nodes. It decides nothing: without it a turn begins later."""
 
 import asyncio
 import logging

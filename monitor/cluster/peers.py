@@ -1,8 +1,4 @@
-"""
-Which node notifies that the database takes no writes: the one message that can't go through the database.
-
-A node that can't write asks the others. If one of them can, this node alone is cut off, and nothing is wrong with the database.
-"""
+"""Which node notifies that the database takes no writes: a node that can't write asks the others whether they can."""
 
 import asyncio
 from collections.abc import Sequence

@@ -18,11 +18,7 @@ _LOOKED_AT_SECONDS = 60.0
 
 
 class ShownRows:
-    """
-    All rows as a registry that evaluates nothing, read again every few seconds while pages are asked for.
-
-    Reading takes a twentieth of the time at most, so that pages of many connections are older.
-    """
+    """All rows as a registry that evaluates nothing, read again every few seconds while pages are asked for."""
 
     def __init__(self, database: Database, config: Callable[[], Config], clock: Clock) -> None:
         self._database = database

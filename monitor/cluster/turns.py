@@ -1,9 +1,4 @@
-"""
-The turns of a node: the shards that it tends, each with workers of its own.
-
-Once a second a node ends the leases that have run out, reads who tends what, takes free shards and gives up what is more than its
-share. It takes a shard before it loads its rows, and releases it after the last write of its workers.
-"""
+"""The turns of a node. It takes a shard before it loads its rows, and releases it after the last write of its workers."""
 
 import asyncio
 from collections.abc import Mapping
@@ -71,11 +66,7 @@ class Turn:
 
 
 class Turns:
-    """
-    The workers of one configuration on a node, in the place of one `WorkerGroup`.
-
-    Built without any I/O. *node* outlives reloads; *wide_config* is the configuration by which `global` decides.
-    """
+    """The workers of one configuration on a node, in place of a `WorkerGroup`; *node* outlives reloads, `global` has *wide_config*."""
 
     def __init__(
         self,

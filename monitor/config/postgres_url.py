@@ -74,9 +74,7 @@ _KNOWN = sorted({*_CHOICES, *_NUMBERS, *_TEXTS})
 
 def problem_after_host(rest: str) -> tuple[str, str] | None:
     """
-    What is wrong with *rest*, what follows the host of a PostgreSQL URL, and what to do; None if nothing is.
-
-    Neither contains what is given: it may be the rest of a password.
+    What is wrong with *rest*, which follows the host of a PostgreSQL URL, and what to do, without quoting it; None if nothing is.
 
     Source: https://www.postgresql.org/docs/18/libpq-connect.html#LIBPQ-PARAMKEYWORDS
     """

@@ -36,12 +36,7 @@ class SecretProblem(ValueError):
 
 
 class Secret:
-    """
-    A text that only `reveal()` returns.
-
-    Printing, formatting, pickling and serialising give `<secret>`; it never equals a plain text. Two secrets can
-    be compared with each other (in constant time), so that a reload notices a new key.
-    """
+    """A text that only `reveal()` returns. It prints as `<secret>`, and equals other secrets only, compared in constant time."""
 
     __slots__ = ("_value",)
 
@@ -99,8 +94,6 @@ class Secret:
 def check_key(secret: Secret, origin: str) -> Secret:
     """
     *secret*, if it can be sent in a header: 8 to 512 visible ASCII characters.
-
-    Anything else would end up in the HTTP library's error text, and with it in the log.
 
     Raises:
         SecretProblem: naming *origin*, never the content.

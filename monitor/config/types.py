@@ -151,12 +151,7 @@ Items = Annotated[tuple[T, ...], Strict(strict=False)]
 
 
 class Section(BaseModel):
-    """
-    The base of every part of the configuration: immutable, strict, and closed to unknown keys.
-
-    A section's validator is made on first use, and the documentation of its keys is read by `documentation`: a verb pays for neither
-    that of sections which its file does not have.
-    """
+    """The base of every part of the configuration: immutable, strict, closed to unknown keys. Validators are made on first use."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True, defer_build=True, hide_input_in_errors=True)
 

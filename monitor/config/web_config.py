@@ -219,10 +219,7 @@ class WebConfigReader:
 
 class ServerTls:
     """
-    The TLS context of a listening port.
-
-    A reload builds a context and replaces the old one when it is complete: a certificate that is loaded into a context in use
-    destroys it when the key does not match, and authorities of clients can't be removed from one.
+    The TLS context of a listening port; a reload replaces it once the new one is complete.
 
     Attributes:
         context: for new handshakes.

@@ -1,8 +1,4 @@
-"""
-The database: one writer, many short readers, every statement. SQLAlchemy and Alembic are used nowhere else.
-
-A module of this package is imported when one of its names is: a verb that reads needs no statement that writes.
-"""
+"""The database: one writer, many short readers, every statement. A module is imported when one of its names is."""
 
 from importlib import import_module
 from typing import TYPE_CHECKING

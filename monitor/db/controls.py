@@ -32,11 +32,7 @@ _PUT_ACCEPTED = upsert(accepted_permissions, ["connection_id"], ["permissions", 
 
 
 class ControlsWriter:
-    """
-    What a command may change beside a running daemon, in one transaction: only what the daemon does not hold in memory.
-
-    States, scopes and incidents are the daemon's alone.
-    """
+    """What a command may change beside a running daemon: only what the daemon does not hold in memory."""
 
     def __init__(self, transaction: Transaction) -> None:
         # The daemon's writes must not wait for rows that a command only reads: it would wait for them in turn.

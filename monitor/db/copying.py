@@ -1,9 +1,4 @@
-"""
-Copies a database into an empty one, of the same or of the other kind: everything or nothing.
-
-All rows are written in one transaction, which is committed once both databases were compared. So what a copy leaves that was
-interrupted is empty tables, and the next copy begins again.
-"""
+"""Copies a database into an empty one, of the same or of the other kind, in one transaction: everything or nothing."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -46,9 +41,7 @@ class _Digest:
 
 def copy_database(source_url: str, target_url: str, clock: Clock, report: Report = no_report) -> str:
     """
-    Copy every row of the database at *source_url* to the empty one at *target_url*; returns the line to print.
-
-    Both are locked meanwhile. *report* gets the progress.
+    Copy every row of *source_url* to the empty *target_url*, both locked meanwhile; *report* gets the progress. Returns the line to print.
 
     Raises:
         AnotherInstance: a monitor runs on one of them.

@@ -138,12 +138,7 @@ def _check_file(path: Path) -> None:
 
 
 class InstanceLock:
-    """
-    The lock of one database file.
-
-    It is a separate file: closing any handle of the database file would drop SQLite's locks. It is never deleted:
-    two processes could hold locks on two files of the same name.
-    """
+    """The lock of one database file: a separate file, since closing a handle of the database drops SQLite's locks. Never deleted."""
 
     def __init__(self, database: Path, owner: str) -> None:
         self.path = database.with_name(database.name + ".lock")

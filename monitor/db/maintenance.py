@@ -79,11 +79,7 @@ def damage_is_news(url: str, now: datetime, lasting: timedelta) -> bool:
 
 
 def back_up(url: str, target: Path | None, now: datetime, report: Report = no_report) -> str:
-    """
-    Copy an SQLite database to *target*, by default beside itself, and check the copy; returns the line to print.
-
-    *report* gets the progress. Raises StoreError when it can't be done.
-    """
+    """Copy an SQLite database to *target*, by default beside itself, and check it; returns the line to print. Raises StoreError."""
     address = parse(url)
     if address.get_backend_name() != "sqlite":
         raise StoreError("PostgreSQL is backed up with pg_dump")

@@ -236,9 +236,7 @@ def _tables(connection: Connection, without: str) -> list[str]:
 
 def backup(path: Path, target: Path, report: Report = no_report) -> None:
     """
-    Copy the database, which may be in use, to *target*, and check the copy.
-
-    *target* appears once the checked copy is on disk, never before. *report* gets the progress.
+    Copy the database, which may be in use, to *target*, which appears once the checked copy is on disk; *report* gets the progress.
 
     Raises:
         StoreError: *target* exists, or can't be written.

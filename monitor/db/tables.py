@@ -1,8 +1,4 @@
-"""
-The tables. `alembic/versions` creates them step by step; a test compares both.
-
-Times are whole milliseconds since 1970 (UTC): eight bytes, one meaning in both databases, no zone to get wrong.
-"""
+"""The tables; times are whole milliseconds since 1970 (UTC). `alembic/versions` creates them, and a test compares both."""
 
 from sqlalchemy import (
     BigInteger,

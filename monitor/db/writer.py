@@ -1,10 +1,4 @@
-"""
-The one writing thread, with group commit.
-
-Queued works run in one transaction: a commit costs a disk flush, the same for a hundred works as for one. When one of
-them raises, all are rolled back and each runs again by itself, so that only the failing one fails. While the database
-is unavailable works keep their order and wait.
-"""
+"""The one writing thread, with group commit: queued works share a transaction. When one raises, each runs again by itself."""
 
 import asyncio
 import threading
@@ -79,11 +73,7 @@ class Writer:
         self._thread.start()
 
     def submit(self, work: Callable[[Store], Any], *, within_seconds: float = 0.0) -> asyncio.Future[Any]:
-        """
-        Queue *work*; the future is done after its commit. A full queue refuses with StoreUnavailable.
-
-        *within_seconds*: so long it may wait for others that share its commit.
-        """
+        """Queue *work*, which may wait *within_seconds* for others; the future is done after its commit. StoreUnavailable when full."""
         future: asyncio.Future[Any] = self._loop.create_future()
         with self._waiting:
             refusal = self._refusal()

@@ -1,8 +1,4 @@
-"""
-Which connection of an account is checked next: its own schedule, canaries while a scope is open, probes of suspected scopes.
-
-Due times are seconds of a monotonic clock: neither a wall clock that is set nor a late wake-up loses a check.
-"""
+"""Which connection of an account is checked next: by its schedule, as a canary, as a probe. Due times are monotonic seconds."""
 
 import math
 from collections.abc import Callable, Collection, Iterator
@@ -73,11 +69,7 @@ class CheckQueue:
                 self._probe(probe[0], connection, now)
 
     def take(self, now: float) -> tuple[Connection | None, float] | None:
-        """
-        The connection to check now and when it was due; None when nothing is due.
-
-        The connection is None when the one that was due is not to be checked now, because a scope lets only canaries through.
-        """
+        """The connection to check now (None: a scope lets only canaries through) and when it was due; None when nothing is due."""
         self._bring_forward(now)
         taken = self._queue.take(now)
         if taken is None:
@@ -130,11 +122,7 @@ class CheckQueue:
         return self._queue.next_due()
 
     def _admit(self, connection: Connection, now: float) -> Connection | None:
-        """
-        Return the connection to check: *connection*, or the scope's canary; None if it is too early for one.
-
-        The canary is the connection that was checked least recently.
-        """
+        """The connection to check: *connection*, or as the scope's canary the least recently checked one; None if it is too early."""
         canary = self._engine.canary_interval(connection)
         if canary is None:
             return connection

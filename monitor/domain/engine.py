@@ -1,9 +1,4 @@
-"""
-All connections, states, scopes and controls in memory, and the one shell around `evaluation`.
-
-The daemon, `replay` and the tests run this object. A `ChangeSet` holds what one transaction evaluated until it is committed;
-`check`, `evaluate` and their like evaluate and commit at once, for those who keep no rows.
-"""
+"""All connections, states, scopes and controls in memory: one engine for the daemon, `replay` and the tests."""
 
 from bisect import insort
 from collections import Counter, defaultdict
@@ -434,22 +429,13 @@ class Engine:
         return self.decides(key) or (key.kind == RATE and self.decides(ScopeKey(LIMIT, self.config.api_host)))
 
     def due_connections(self, now: datetime, limit: int | None = None) -> list[Connection]:
-        """
-        The connections that the passing of time may have changed, in the order of `ids`; the longest overdue up to *limit* of them.
-
-        They stay due until their evaluation is committed.
-        """
+        """The connections that the passing of time may have changed, in the order of `ids`; the longest overdue up to *limit* of them."""
         self._add_waiting(now)
         due = (self._connections.get(connection_id) for connection_id in self._agenda.due(now, limit))
         return sorted((connection for connection in due if connection is not None), key=_order)
 
     def _add_waiting(self, now: datetime) -> None:
-        """
-        Make due what waits for something else than a moment.
-
-        When a scope incident has closed: the connections below it with a notification that it may have suppressed, or that
-        were not to be evaluated again while it was open. After a start and a change of controls: all of these.
-        """
+        """Make due what waits for something else than a moment: the close of a scope incident, a start, a change of controls."""
         version, recovered, accepted = self.controls_version, self._recovered, self._requested.accepted
         if not recovered and version == self._evaluated_version:
             return
@@ -568,11 +554,7 @@ class Engine:
 
 
 class ChangeSet:
-    """
-    What one transaction changes: the engine's values, overlaid by what was evaluated since.
-
-    Its methods evaluate; `apply` takes an evaluation over, `Engine.commit` makes all of them visible.
-    """
+    """What one transaction changes: the engine's values, overlaid by what was evaluated since. `Engine.commit` makes it visible."""
 
     def __init__(self, engine: Engine) -> None:
         self.states: dict[int, ConnectionState] = {}

@@ -1,9 +1,4 @@
-"""
-One evaluation: everything that follows from a check, a listing or the passing of time, as values.
-
-This is the whole path from evidence to the decision to notify: scopes first (a wider cause may explain the observation), then
-the connection's health and token, then its platform, then what is pending for the receivers.
-"""
+"""One evaluation, as values: a check, a listing or the passing of time moves scopes first, then health, token, platform, notifications."""
 
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
@@ -230,11 +225,7 @@ def scope_context(
     policy: Policy,
     window: timedelta,
 ) -> ScopeContext:
-    """
-    The open scopes above *connection* in *state*: the first in the order of `ScopesAbove.all`, and since when it is checked.
-
-    *window*: how far back API checks count.
-    """
+    """The open scopes above *connection* in *state*, and since when it is checked; *window*: how far back API checks count."""
     frozen_by = recovered_at = None
     resumed_at = watching_since
     outages: list[tuple[datetime | None, datetime | None]] = []
@@ -347,11 +338,7 @@ def _after_scope_recovery(known: EvaluationInput, states: Mapping[ScopeKey, Scop
 
 
 def _without_explained_changes(known: EvaluationInput, state: ConnectionState, scopes: Mapping[ScopeKey, ScopeState]) -> ConnectionState:
-    """
-    The connection's state without changes of health within an incident of its platform or group, and just after it: it does not flap.
-
-    That is said of the incident, if it opens again and again, as long as receivers know of no failure of the connection itself.
-    """
+    """The connection's state without changes of health within an incident of its platform or group, and just after it: it does not flap."""
     if not state.changes:
         return state
     connection, above, notified = known.connection, known.above, platform_scope.is_notified(state)

@@ -191,12 +191,7 @@ _ODD = re.compile(r"[^A-Za-z0-9_.:@~/-]")
 
 
 def incident_key(incident: IncidentRef, instance: str) -> str:
-    """
-    Return the deduplication key of one incident, at most 255 characters: the same in all of its notifications.
-
-    Paging systems close by it what they opened. It contains *instance*, the database's id, so that a restored or a second
-    monitor does not close another one's incident.
-    """
+    """Return the deduplication key of one incident, at most 255 characters, the same in all notifications; *instance* makes it unique."""
     subject = incident.subject
     if len(subject) > _MAX_SUBJECT or _ODD.search(subject):
         subject = hashlib.sha256(subject.encode("utf-8", "replace")).hexdigest()[:32]

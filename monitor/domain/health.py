@@ -67,11 +67,7 @@ def _with_failed_post(failure: FailurePeriod | None, error: LastError | None, st
 
 
 def advance(connection: Connection, state: ConnectionState, observation: Observation, policy: Policy, *, frozen: bool) -> ConnectionState:
-    """
-    Return the state after *observation*.
-
-    *frozen*: the incident of an account, user, API or storage scope is open; evidence is recorded but confirms nothing.
-    """
+    """Return the state after *observation*; *frozen*: a scope incident is open, so evidence is recorded and confirms nothing."""
     at = observation.at
     effect = meaning(observation.verdict.reason)
     checked = replace(

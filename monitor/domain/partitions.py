@@ -54,11 +54,7 @@ class Division:
 
 
 def division(partitions: Sequence[Partition], now: datetime) -> Division | None:
-    """
-    The next division that gives a partition to the days to come; None when they have one.
-
-    The first partition is never divided: it has whatever is older than all days, and only a clock that is far behind asks for it.
-    """
+    """The next division that gives a partition to the days to come; None when they have one."""
     first = day_of(now) + DAY
     for wide in partitions:
         days = [day for day in (first + n * DAY for n in range(AHEAD)) if wide.has(day) and not wide.is_day]
@@ -71,11 +67,7 @@ def division(partitions: Sequence[Partition], now: datetime) -> Division | None:
 
 
 def droppable(partitions: Sequence[Partition], before: datetime) -> Sequence[Partition]:
-    """
-    The partitions, the oldest ones, that have no check from *before* or later; none unless a day is among them.
-
-    The first partition alone is left to the deletion of rows: it takes in whatever is older than all days, and must go on doing so.
-    """
+    """The partitions, the oldest ones, that have no check from *before* or later; none unless a day is among them."""
     old = [
         partition
         for partition in sorted(partitions, key=lambda partition: partition.upper or _EVER)

@@ -50,11 +50,7 @@ class Scope(StrEnum):
 
 
 class Advice(StrEnum):
-    """
-    What to do about a cause; two causes with the same advice ask for the same work.
-
-    `text.advice` has the words. `check_posts` belongs to no reason: it is the advice about a failure that seems to be a false negative.
-    """
+    """What to do about a cause (words: `text.advice`). Two causes with the same advice ask for the same work."""
 
     NOTHING = "nothing"
     WAIT = "wait"

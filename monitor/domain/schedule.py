@@ -63,12 +63,7 @@ def phase(key: str) -> float:
 
 
 def first_due(connection: Connection, state: ConnectionState, now: datetime, policy: Policy) -> timedelta:
-    """
-    Return the time from the start of the daemon to a connection's first check.
-
-    The regular instant, so that a restart does not shift the grid. At once when the last regular instant passed without a check; sooner
-    for a connection that was never checked or has a pending change to confirm.
-    """
+    """Return the time from the start to a connection's first check: its regular instant, sooner when one was missed or is pending."""
     wait = _until_regular(connection, state, now, policy, at_least=timedelta(0))
     if state.last_check_at is None:
         return max(SHORTEST, min(wait, phase_of(connection) * FIRST_WITHIN))
@@ -213,11 +208,7 @@ def _phase_of_key(key: tuple[str, str, str]) -> float:
 
 
 class DueQueue:
-    """
-    Connection ids ordered by due time (monotonic seconds), then by insertion.
-
-    Putting an id again moves it; taking one removes it until it is put back, so that no connection is checked twice at once.
-    """
+    """Connection ids ordered by due time (monotonic seconds), then by insertion; putting an id again moves it, taking removes it."""
 
     def __init__(self) -> None:
         self._heap: list[tuple[float, int, int]] = []

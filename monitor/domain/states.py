@@ -232,11 +232,7 @@ class ConnectionState:
 
     @property
     def suspected_false_negative(self) -> bool:
-        """
-        Whether the test may be wrong: a post succeeded between two failed checks with the present cause, and none failed since.
-
-        A post after the last check says nothing of the test: the connection may have been repaired.
-        """
+        """Whether the test may be wrong: a post succeeded between two failed checks with the present cause, and none failed since."""
         posted, failed_at, evidence_at = self.last_successful_post_at, self.first_failed_at, self.last_evidence_at
         if posted is None or failed_at is None or evidence_at is None or self.by_our_clock(posted) > evidence_at:
             return False

@@ -133,11 +133,7 @@ class OpenOutage:
     until: datetime | None = None
 
     def counted_in(self, uptime: Uptime, start: datetime, end: datetime) -> Uptime:
-        """
-        Return *uptime*, that of the time from *start* until *end* as it was added up, with this outage counted.
-
-        Sums that were added up after it opened hold it already; those from before count its failed checks as good.
-        """
+        """Return *uptime*, that of the time from *start* until *end* as it was added up, with this outage counted."""
         begun = self.since if self.until is None or self.opened_at > self.until else self.until
         begun = max(start, begun)
         if begun >= end:
@@ -165,11 +161,7 @@ def begin(window: str, now: datetime) -> datetime:
 
 
 def by_hour(history: UptimeInput, since: datetime, until: datetime) -> dict[datetime, Uptime]:
-    """
-    Return the uptime by hour (each by its start) from *since*, a full hour, until *until*.
-
-    Hours without data are left out, and unknown time is not counted: see `Uptime.within`.
-    """
+    """Return the uptime by hour (each by its start) from *since*, a full hour, until *until*."""
     frame = intersection([Span(since, until)], union([history.monitored]))
     tested, untestable = _covered(history)
     excluded = intersection(union([*history.excluded, *untestable]), frame)

@@ -154,9 +154,7 @@ class Transport:
         self, request: httpx.Request, *, seconds: float, limit: int, refuse: Refuse | None = None, target: bytes | None = None
     ) -> Response:
         """
-        Send *request* and return its response, whatever its status.
-
-        A request that finds its kept connection closed is sent once more.
+        Send *request* and return its response, whatever its status; once more when its kept connection proves closed.
 
         Args:
             request: with all its headers, its body in memory.
@@ -514,11 +512,7 @@ def _expire(waiter: asyncio.Future[Response]) -> None:
 
 
 class _Resolver:
-    """
-    Looks names up in a few threads, and keeps their addresses for a while.
-
-    The threads are daemons: one that hangs in the C library delays neither other checks nor the end of the program.
-    """
+    """Looks names up in a few daemon threads, and keeps their addresses for a while: a lookup that hangs delays nothing else."""
 
     def __init__(self, lookup: Lookup, keep_seconds: float) -> None:
         self._lookup = lookup

@@ -25,11 +25,7 @@ _LABELS = "data.connection.labels."
 
 
 def problems(receiver: ReceiverSettings, nearest: Nearest) -> Iterator[tuple[str, str, str]]:
-    """
-    Yield what is wrong with the templates and the address of *receiver*: the key, what, and a fix.
-
-    *nearest* returns the one of several words that was probably meant, or None.
-    """
+    """Yield what is wrong with the templates and the address of *receiver*: key, problem, fix. *nearest* gives the word that was meant."""
     if receiver.template is not None:
         yield from (("template", f"the template {message}", fix) for message, fix in json_problems(receiver.template.reveal(), nearest))
     for key, text in (("title", receiver.title), ("text", receiver.text)):

@@ -1,9 +1,4 @@
-"""
-The watchdog: whether every loop makes progress, and whether the wall clock jumped.
-
-It pings systemd's watchdog, but only while every loop makes progress; it tells the registry of jumps of the wall clock and of
-suspends; and it refreshes the registry's view of the outbox.
-"""
+"""The watchdog: pings systemd while every loop makes progress, tells of clock jumps, refreshes the view of the outbox."""
 
 import asyncio
 from collections.abc import Callable, Sequence

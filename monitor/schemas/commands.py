@@ -1,8 +1,4 @@
-"""
-What each verb prints with `--json`, as types; `make docs` makes JSON Schema of them.
-
-Tests validate the output of every verb against it. Removing a key, or changing its meaning, increases `facts.VERSION`.
-"""
+"""What each verb prints with `--json`, as types for JSON Schema and tests. A removed key increases `facts.VERSION`."""
 
 import json
 from typing import Annotated, Any

@@ -1,8 +1,4 @@
-"""
-The control API and its index page.
-
-Every change is a POST with an optional JSON object. An invalid one is answered with 400 or 404 and a hint.
-"""
+"""The control API and its index page: every change is a POST with an optional JSON object."""
 
 import difflib
 from collections.abc import Mapping

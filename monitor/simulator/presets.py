@@ -19,12 +19,7 @@ _ALPHABET = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789"
 
 
 def demo_world(clock: Clock, *, key: str = DEMO_KEY) -> SimulatedApi:
-    """
-    A connection of every kind, unsupported ones included.
-
-    Account `main` (*key*) owns a dozen connections; account `agency` (`AGENCY_KEY`) manages two users (`DEMO_USERS`),
-    who share one platform id on purpose.
-    """
+    """A connection of every kind: account `main` (*key*) owns a dozen, `agency` (`AGENCY_KEY`) manages two users who share one id."""
 
     def populate(world: SimulatedApi) -> None:
         _populate_main(world.add_account("main", key).owner)

@@ -127,11 +127,7 @@ class ReceiverServer:
         await self._server.close()
 
     def behave(self, *steps: Fault) -> None:
-        """
-        Treat the next deliveries by *steps*: each once or as often as its `times`, the last without a count for ever.
-
-        Without steps everything is accepted again.
-        """
+        """Treat the next deliveries by *steps*, each once or as often as its `times`, the last for ever; without any, accept everything."""
         self._script.play(*steps)
 
     def clear(self) -> None:

@@ -1,8 +1,4 @@
-"""
-Accounts, users, connections.
-
-Everything may be changed while it is served. Tokens expire by the simulated clock.
-"""
+"""Accounts, users, connections, which may be changed while they are served. Tokens expire by the simulated clock."""
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field

@@ -1,9 +1,4 @@
-"""
-What a node of a cluster holds in memory: the accounts that it tends, and, if it tends `global`, a replica of everything.
-
-The node of an account evaluates it as a single process does, but for the scopes wider than an account: these it follows. The node of
-`global` takes in what all nodes learn and decides those scopes, by the rules and the code of a single process.
-"""
+"""What a node of a cluster holds in memory: the accounts that it tends, and, if it tends `global`, a replica of everything."""
 
 from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import replace

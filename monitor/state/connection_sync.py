@@ -36,11 +36,7 @@ def desired(
 
 
 def reconcile(store: Store, registry: Registry, known: Iterable[Connection], connections: Sequence[ConnectionSpec]) -> list[Connection]:
-    """
-    Watch exactly *connections*; the *known* others are retired and their incidents closed. Only rows that change are written.
-
-    Returns the watched connections with their ids. After the commit they must be given to the registry.
-    """
+    """Watch exactly *connections* and retire the *known* others; returns the watched ones with their ids, for the registry."""
     unit = unit_of_work(registry, store)
     before = {connection.spec.key: connection for connection in known}
     found = [(spec, before.pop(spec.key, None)) for spec in connections]
@@ -64,11 +60,7 @@ async def sync(
     appeared: Iterable[Key] = (),
     vanished: Iterable[Key] = (),
 ) -> None:
-    """
-    Bring the database and the registry in line with *config* and with what appeared in a list or vanished from it.
-
-    A list says nothing about other accounts: with *account* only its rows are read and written.
-    """
+    """Bring database and registry in line with *config* and the changes of a list; with *account* only its rows are read and written."""
 
     def work(store: Store) -> list[Connection]:
         known = read_connections(store, account=account)

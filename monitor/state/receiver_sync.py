@@ -1,9 +1,4 @@
-"""
-Brings what is pending and what stands in line with the configured receivers, at the start and at every reload.
-
-A receiver is known by its name and its destination. A new name with the destination of one that left is the same receiver: it takes
-over everything. A new receiver, or one with a new destination, gets what stands. What has to be given up is logged.
-"""
+"""Brings what is pending and what stands in line with the receivers: a new name with a destination that left is the same one."""
 
 import json
 from collections import Counter
@@ -213,11 +208,7 @@ def _add_copy(
 
 
 def _relabel(store: Store, config: EvaluationConfig, alertmanagers: Sequence[ReceiverSettings], now: datetime) -> None:
-    """
-    Send the open incidents to the receivers of type `alertmanager` that know it under another name of the account or of this monitor.
-
-    It then has the same labels there as in the metrics; the alert with the old ones is resolved in the same request.
-    """
+    """Send the open incidents to those of type `alertmanager` that know it under another name of the account or of this monitor."""
     latest_open = receivers.latest_of_open(store) if alertmanagers else []
     connections = _connections_of(latest_open, store)
     for latest in map(_without_escalation, latest_open):

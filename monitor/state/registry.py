@@ -1,9 +1,4 @@
-"""
-`Registry`: the engine with versions of rows, outbox view and snapshots; a cache of the rows, never ahead of them.
-
-Changes are made by `unit_of_work`, inside a write transaction; the registry, and with it every metric and page, sees them only
-after the commit.
-"""
+"""`Registry`: the engine with versions of rows, outbox view and snapshots; a cache of the rows, changed after commits only."""
 
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import replace
@@ -65,9 +60,7 @@ FIRST_LIST_WITHIN_SECONDS = 900.0
 
 class Registry(Engine):
     """
-    Every connection, its state and the scopes above it, with the versions of their rows.
-
-    Only the writer thread commits changes; the event loop reads whole values.
+    Every connection, its state and the scopes above it, with the versions of their rows; only the writer thread commits.
 
     Attributes:
         versions, scope_versions: version of the row of a connection's state, or of a scope; 0 without a row.
@@ -335,11 +328,7 @@ class Registry(Engine):
             viewed.connections = None
 
     def _suppressed_by(self, connection: Connection, known: dict[ScopeKey, str | None], now: datetime) -> str | None:
-        """
-        The scope whose incident hides what the state of *connection* is.
-
-        *known* remembers it for those that have the same scopes; an incident of the platform is not about all of them.
-        """
+        """The scope whose incident hides the state of *connection*; *known* remembers it for those that have the same scopes."""
         above, policy = self.scopes_above(connection), self.config.policy
         if above.group not in known or self.scope(above.platform).open or self.scope(above.group).open:
             state, since = self.state(connection.id), self.watching_since_of(connection.account)

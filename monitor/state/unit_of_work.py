@@ -1,9 +1,4 @@
-"""
-One write transaction over the registry: committed values, overlaid by what the transaction itself changed.
-
-Everything here runs on the writer thread. A check, the states, the incidents and what is pending for the receivers are written
-together, or not at all. After the commit the registry takes the new values over.
-"""
+"""One write transaction over the registry, on the writer thread: committed values, overlaid by what it changed itself."""
 
 from collections.abc import Callable, Collection, Mapping, Sequence
 from datetime import datetime
@@ -43,11 +38,7 @@ _log = get_logger(__name__)
 
 
 def record_check(registry: Registry, observation: Observation, store: Store) -> Evaluation | None:
-    """
-    Record one check: its row, the states, incidents, notifications and deliveries.
-
-    Nothing leaves the process before the transaction has committed. None when the connection is no longer monitored.
-    """
+    """Record one check: its row, the states, incidents, notifications and deliveries; None when it is no longer monitored."""
     return unit_of_work(registry, store).record_check(observation)
 
 

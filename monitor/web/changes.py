@@ -1,9 +1,5 @@
 """
-Server-sent events: open pages learn at once that something has changed.
-
-A stream sends `change` when incidents, silences, the API, an account, the database or a receiver change, and every ten seconds for
-the ages; in between `beat`, by which a page notices within seconds that the monitor is gone. Nothing else is in it: the page asks anew
-for itself, with its own filters. A page without a stream, because there are too many or a proxy refuses them, polls.
+Server-sent events: `change` when the pages have changed, and for the ages; `beat` in between. A page without a stream polls.
 
 Source: HTML Living Standard, 9.2 (server-sent events).
 """

@@ -1,9 +1,4 @@
-"""
-A few reads at a time, and never for long.
-
-Checks and deliveries come first: the web port uses a part of the reading threads, a read waits for its turn for a limited time, and
-one that takes longer is given up. The one way from the port to the rows.
-"""
+"""A few reads at a time, and never for long: checks and deliveries come first. The one way from the port to the rows."""
 
 import asyncio
 from collections.abc import Awaitable, Callable

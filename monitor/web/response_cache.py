@@ -1,9 +1,5 @@
 """
-Weight of the answers: pages and documents are kept while nothing they show has changed, compressed, and confirmed by their ETag.
-
-They show ages, so they are kept for seconds only, and only while the snapshot shows the same. The tag of a document leaves out when it was
-made. The calendar's feed is read once an hour
-and takes long to make: it is kept for a minute whatever happens.
+Pages and documents, kept for seconds while they show the same, compressed, and confirmed by their ETag.
 
 Source: RFC 9110, 8.8.3 (ETag), 12.5.3 (Accept-Encoding), 13.1.2 (If-None-Match).
 """

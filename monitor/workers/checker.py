@@ -1,9 +1,4 @@
-"""
-Checks the connections of one account: takes the one that is due, tests it at the API, records the result.
-
-`step` starts what is due, `_test` gets the answer (no transaction open) and its verdict, `state.unit_of_work` evaluates
-and writes everything in one transaction, and the next due time follows from the evaluation.
-"""
+"""Checks the connections of one account: takes the one that is due, tests it at the API, records the result."""
 
 import asyncio
 from collections.abc import AsyncIterator, Callable
@@ -53,10 +48,7 @@ _LONGEST_WAIT_SECONDS = 1.0
 
 class Checker:
     """
-    Checks the connections of one account, *concurrency* of them at a time.
-
-    One loop calls `step`, which starts what is due; every check is a task of its own, and one that ends starts the next. Effects of
-    one check: at most one request, and one transaction that holds the check and all that follows from it.
+    Checks the connections of one account, *concurrency* at a time: at most one request and one transaction for each check.
 
     Attributes:
         name: the name of its loop.

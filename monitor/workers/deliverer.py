@@ -1,11 +1,4 @@
-"""
-Delivers what is pending for one receiver: takes it from the outbox, sends it, records the result.
-
-One `Deliverer` per receiver, so that a failing one delays no other. To a receiver that works several messages are in flight at the
-same time, each about another subject; one that fails gets one at a time. Nothing marks a delivery as being sent: a crash between the
-request and its record means that the same body is sent again under the same id, and that is the only way in which a receiver
-gets a message twice.
-"""
+"""Delivers what is pending for one receiver: takes it from the outbox, sends it, records the result; after a crash in between, again."""
 
 import asyncio
 from collections import deque

@@ -1,8 +1,4 @@
-"""
-The workers of one configuration, and the loops they run in.
-
-A reload builds all new workers before the old ones are touched, so a configuration that can't be built changes nothing.
-"""
+"""The workers of one configuration and their loops; a reload builds all new ones before the old ones are touched."""
 
 import asyncio
 from collections.abc import Awaitable, Callable, Collection, Iterator

@@ -85,12 +85,7 @@ class ReceiverHealth:
         self._paused_until = clock.monotonic()
 
     async def load(self) -> CircuitBreaker:
-        """
-        The circuit breaker.
-
-        While the receiver fails it is read again each time: a command beside the daemon may have ended a pause, or found in a test
-        that the receiver works. A disabled receiver is also tried again after a reload, or when its configuration has changed.
-        """
+        """The circuit breaker, read again while the receiver fails, and after a reload: a command may have ended a pause."""
         if self._breaker is not None and self._breaker.healthy:
             return self._breaker
         stored = await self._database.read(partial(receivers.known_breaker, name=self._receiver.name))

@@ -1,9 +1,4 @@
-"""
-Notifies the receivers that the database takes no writes, without the database.
-
-Pending deliveries are rows of the database, so this one message is sent directly, from memory: once to every receiver, and not
-again for six hours. Its end is delivered like any other notification.
-"""
+"""Notifies the receivers that the database takes no writes, directly and from memory: once each within six hours."""
 
 import asyncio
 import hashlib
@@ -41,11 +36,7 @@ _CORRUPTION_ALERT_WITHIN = timedelta(seconds=8)
 
 
 async def alert_corruption(config: Config, evaluation_config: EvaluationConfig, clock: Clock, user_agent: str) -> None:
-    """
-    Notify the receivers, without the database, that it is damaged and the monitor ends.
-
-    One attempt for each, within seconds; not again for six hours, however often the monitor is started.
-    """
+    """Notify the receivers, without the database, that it is damaged and the monitor ends: one attempt each within six hours."""
     now = clock.now()
     if not damage_is_news(config.database.url.reveal(), now, _RESEND_AFTER):
         return
@@ -103,12 +94,7 @@ class StorageOutage:
 
 
 class StorageAlerter:
-    """
-    Watches whether the database takes writes.
-
-    Effects of one step: while it does not, one attempt per receiver that is not notified; when it does again, one transaction that
-    records the incident and its closing notification.
-    """
+    """Watches whether the database takes writes."""
 
     def __init__(
         self,

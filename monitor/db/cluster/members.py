@@ -346,11 +346,7 @@ def conninfo(url: str) -> str:
 
 
 def rename_shards(store: Store, pairs: Mapping[str, str]) -> set[str]:
-    """
-    Give shards that no node tends their new names; *pairs* is old to new name. Returns the old names of those that a node tends still.
-
-    In the transaction that renames what belongs to them, so that they are taken before or after it.
-    """
+    """Give shards that no node tends their new names (old to new); returns the old names of those that a node tends still."""
     rows = store.rows(_LOCK_SHARDS, {"names": sorted({*pairs, *pairs.values()})})
     tended = {row.name for row in rows if row.node is not None}
     kept = {old for old, new in pairs.items() if {old, new} & tended}

@@ -132,11 +132,7 @@ def lifetimes(reader: Reader) -> dict[int, Lifetime]:
 def checks_in_order(
     reading: Callable[[], AbstractContextManager[Reader]], since: datetime, until: datetime, page: int = PAGE
 ) -> Iterator[CheckRow]:
-    """
-    Every check from *since* until before *until*, by time and then by connection, at most *page* of them in memory.
-
-    Each page is a transaction of its own: a long one would keep old row versions, or the write-ahead log, from being freed.
-    """
+    """Every check from *since* until before *until*, by time and then by connection; each *page* is a short transaction of its own."""
     begin, last, width = to_milliseconds(since), to_milliseconds(until), _FIRST_MS
     at, number = begin - 1, 0
     while begin < last:

@@ -89,11 +89,7 @@ def connections_by_id(reader: Reader, ids: Collection[int]) -> list[Connection]:
 
 
 def read_states(reader: Reader, account: str | None = None) -> dict[int, tuple[int, ConnectionState]]:
-    """
-    Connection id to (version, state), retired connections included; with *account* those of that account only.
-
-    A usual check changes no document: its row brings it up to date.
-    """
+    """Connection id to (version, state), retired connections included; with *account* those of that account only."""
     from monitor.domain.usual_case import resumed  # noqa: PLC0415 - verbs that read no states do without the rules of checks
 
     documents, newest = _STATES, _PASSED[reader.dialect]
@@ -133,11 +129,7 @@ def read_scopes(reader: Reader) -> dict[str, tuple[int, bytes]]:
 
 
 def with_last_checks(state: ConnectionState, rows: Sequence[CheckRow]) -> ConnectionState:
-    """
-    *state*, of a retired connection, with what its last checks, newest first, say.
-
-    A retired connection starts from nothing should it come back, so its stored state has none of it.
-    """
+    """*state*, of a retired connection, with what its last checks, newest first, say: its stored state has nothing of it."""
     if not rows or state.last_check_at is not None:
         return state
     evidence = next((row for row in rows if meaning(row.reason).health is not None), None)

@@ -1,9 +1,4 @@
-"""
-What the nodes of a cluster tell each other of causes wider than an account.
-
-Each node evaluates its own accounts. What it learns there goes as `Finding` to the node that tends `global`, which alone decides the
-scopes of the API and of platforms. Their states go back to all nodes on the `Board`.
-"""
+"""What the nodes of a cluster tell each other of causes wider than an account: a `Finding` to `global`, a `Board` to all nodes."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field

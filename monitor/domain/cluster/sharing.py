@@ -1,9 +1,4 @@
-"""
-Which shards a node of a cluster takes and gives up.
-
-A shard is what one node tends as a whole: an account, a receiver, or `global`. All nodes decide by the same rows, so they mostly agree;
-that one shard is never tended twice is made sure where it is taken.
-"""
+"""Which shards a node of a cluster takes and gives up."""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass

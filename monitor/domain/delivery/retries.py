@@ -213,11 +213,7 @@ def after_attempt(
     message: str = "",
     begun: CircuitBreaker | None = None,
 ) -> CircuitBreaker:
-    """
-    Return the breaker after one attempt to deliver the *message* with this id.
-
-    *begun* is the breaker when the request left. Of several that were in flight together only the first failure counts.
-    """
+    """Return the breaker after one attempt to deliver *message*, which left at *begun*; of one flight only the first failure counts."""
     if result.delivered:
         return CircuitBreaker(number=breaker.number)
     if begun is not None and breaker.failures > begun.failures:
@@ -256,11 +252,7 @@ def after_test(breaker: CircuitBreaker) -> CircuitBreaker:
 def delivery_outcome(
     result: AttemptResult, attempts: int, decided_at: datetime, now: datetime, policy: RetryPolicy, *, refusing: bool = False
 ) -> DeliveryOutcome:
-    """
-    Return the state of a delivery after *attempts* attempts, this one included.
-
-    Its age counts from *decided_at*, when the notification was decided. *refusing*: its receiver refuses other messages too.
-    """
+    """Return the state of a delivery *decided_at* after *attempts* attempts; *refusing*: its receiver refuses other messages too."""
     if result.delivered:
         return DeliveryOutcome.DELIVERED
     if result.reason is DeliveryReason.NOT_SENT:

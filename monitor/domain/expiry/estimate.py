@@ -165,12 +165,7 @@ def _observe_row(
 def _observe_left(
     belief: TokenBelief, printed: Interval, by_server_clock: Interval, *, at: datetime, policy: ExpiryPolicy
 ) -> tuple[TokenBelief, TokenChange | None]:
-    """
-    Narrow the interval by one print, or replace it when the print contradicts it.
-
-    *printed* is the interval by the clock in use, *by_server_clock* by the server's. When the clocks are far apart, one of them has
-    jumped: if the end has not moved by the server's, the token is unchanged.
-    """
+    """Narrow the interval by one print, or replace it when the print contradicts it, unless only one of the clocks has jumped."""
     previous = window_from_text(belief)
     if previous is None and belief.says is TokenSays.EXPIRED and belief.expired_at is not None:
         previous = Interval(belief.expired_at, belief.expired_at)

@@ -1,12 +1,4 @@
-"""
-What is notified, to whom and when, if nobody does anything: the engine on a virtual clock.
-
-Everything that works goes on working until its token ends; from the next regular check on its checks fail. What is broken stays broken. Open scope
-incidents are taken as over. Connections of one platform whose tokens end within so little time that the engine takes them together are
-evaluated by one engine, with others of the platform that are looked at then and work; all others are evaluated alone. Only moments at
-which something may change are evaluated, so the cost is that of a few checks for each connection of which something is expected,
-whatever the interval.
-"""
+"""What is notified if nobody does anything: the engine on a virtual clock. Tokens end, what is broken stays so, scopes recover."""
 
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence

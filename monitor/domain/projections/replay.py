@@ -1,9 +1,4 @@
-"""
-History through the engine under another policy, and the difference.
-
-Checks go in, in the order of time, and notifications come out. Between two checks the passing of time is evaluated whenever a
-state says that it may have changed something.
-"""
+"""History through the engine under another policy, and the difference: checks go in by time, notifications come out."""
 
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
@@ -134,11 +129,7 @@ def observation_of(
     token: str | None = None,
     detail: str = "",
 ) -> Observation:
-    """
-    Return a check as far as its row records it.
-
-    Rows keep the token's text and the message, but neither permissions, posts and user names nor the server's clock.
-    """
+    """Return a check as far as its row records it: without permissions, posts, user names and the server's clock."""
     reply = None
     if outcome_of(reason) is not Outcome.INCONCLUSIVE and reason not in _BARE and http_status in (None, 200):
         reply = Reply(

@@ -168,12 +168,7 @@ def _scopes_of(kind: EventType) -> Collection[Scope]:
 
 
 def unmatched(matches: Iterable[tuple[str, Mapping[str, str]]], connections: Sequence[Connection]) -> tuple[UnmatchedMatcher, ...]:
-    """
-    Return the matchers of open sets that match none of *connections*.
-
-    *matches* are the places of the configuration that match, each with its matchers. An empty pattern is for notifications that
-    are about no such thing, so it is never unmatched.
-    """
+    """Return the matchers of open sets that match none of *connections*; *matches*: places of the configuration with their matchers."""
     configured = [(where, name, pattern) for where, match in matches for name, pattern in match.items() if name not in CLOSED]
     values = known_values(connections) if configured else {}
     return tuple(

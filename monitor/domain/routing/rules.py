@@ -115,11 +115,7 @@ def takes_everything(matches_of_routes: Sequence[Mapping[str, str]]) -> bool:
 
 
 def of_any(severity: Severity, routes: Sequence[Route], receivers: Sequence[ReceiverRule]) -> frozenset[str]:
-    """
-    Return the names of the receivers of a notification of this *severity* of which nothing else is known.
-
-    Where only routes for some connections, or for some notifications, take it, these are the receivers of all of them.
-    """
+    """Return the names of the receivers of a notification of this *severity* of which nothing else is known."""
     for route in routes:
         if not route.match.keys() - {"severity"} and matches_pattern(route.match.get("severity", "*"), severity.value) and route.receivers:
             return frozenset(route.receivers)
@@ -149,11 +145,7 @@ def routes_of(
 
 
 def quiet_until(routes: Sequence[Route], severity: Severity, now: datetime) -> tuple[Route, datetime] | None:
-    """
-    Return the first of *routes* whose quiet hours end, and when; None when one of them may notify now.
-
-    *routes* are those that take one notification of this *severity*; it waits only while all of them are quiet.
-    """
+    """Return the first of *routes* whose quiet hours end, and when; None when one of them may notify now."""
     first: tuple[Route, datetime] | None = None
     for route in routes:
         quiet = route.quiet_hours

@@ -1,9 +1,4 @@
-"""
-Rule: the API, or its service to one account, fails.
-
-An incident opens when checks keep failing for long enough, and closes when they keep succeeding. The passing of time alone does
-neither, so that a suspended machine or a clock jump cannot.
-"""
+"""Rule: the API, or its service to one account, fails while checks keep failing for long enough; time alone changes nothing."""
 
 from collections.abc import Callable, Iterable
 from datetime import datetime, timedelta
@@ -71,11 +66,7 @@ def is_bad(reason: Reason) -> bool:
 
 
 def _is_crash(reason: Reason, policy: ScopePolicy, members: int) -> bool:
-    """
-    Whether *reason* is a failure of one connection that means a failing API when many connections have it.
-
-    A few connections may all be missing; when many are, the API looks for them in the wrong place.
-    """
+    """Whether *reason* is a failure of one connection that means a failing API when many connections have it."""
     return reason is Reason.API_VALIDATOR_FAILED or (reason is Reason.CONNECTION_MISSING and members >= policy.attempts)
 
 

@@ -110,11 +110,7 @@ def covers(scope: ScopeState, one: Member, within: timedelta) -> bool:
 
 
 def is_sign(before: ConnectionState, after: ConnectionState) -> bool:
-    """
-    Whether a check that led from *before* to *after* shows a failure, or another cause of one, for the first time.
-
-    What was seen while a wider incident froze the connection confirms nothing, so it is seen for the first time after that.
-    """
+    """Whether a check that led from *before* to *after* shows a failure, or another cause of one, for the first time."""
     reason, previous = _failure(after), _failure(before)
     if reason is None or is_notified(after):
         return False

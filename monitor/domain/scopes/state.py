@@ -1,8 +1,4 @@
-"""
-`ScopeState`: the stored state of one scope; its phases and their transitions.
-
-The rules (`api`, `platform`, `rules`) change the phase through the functions of this module only.
-"""
+"""`ScopeState`: the stored state of one scope; its phases and their transitions, which only functions of this module make."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -33,11 +29,7 @@ _SCOPES = {RATE: Scope.ACCOUNT, SERVICE: Scope.ACCOUNT, LIMIT: Scope.API}
 
 
 class Phase(StrEnum):
-    """
-    The phase of a scope.
-
-    `suspected`: its opening condition holds, but not for long enough yet. `recovering`: its incident is open, but checks succeed.
-    """
+    """The phase of a scope; while it is `recovering`, its incident is open."""
 
     CLEAR = "clear"
     SUSPECTED = "suspected"
@@ -51,11 +43,7 @@ TRANSITIONS: Mapping[Phase, frozenset[Phase]] = {
     Phase.OPEN: frozenset({Phase.RECOVERING, Phase.CLEAR}),
     Phase.RECOVERING: frozenset({Phase.OPEN, Phase.CLEAR}),
 }
-"""
-Phase -> the phases that may follow one evaluation.
-
-`clear` to `open`: failures that need no confirmation, such as a database that refuses writes.
-"""
+"""Phase -> the phases that may follow one evaluation."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -52,11 +52,7 @@ class Controls:
     def routes(
         self, notification: Notification, connection: Connection | None, notified: Sequence[str], policy: Policy
     ) -> tuple[Route, ...]:
-        """
-        Return the routes that take *notification*, where routes say when receivers are notified.
-
-        The end of an incident, a reminder and an escalation belong to the routes that took what they follow: those with the keys *notified*.
-        """
+        """Return the routes that take *notification*, where routes say when receivers are notified."""
         if not policy.routes_are_timed:
             return ()
         known = policy.routes_named(notified) if notification.why in FOLLOWING else ()

@@ -73,11 +73,7 @@ def handling_of_incident(
 
 
 def handling_of(view: ConnectionView, incidents: Sequence[IncidentView], controls: Controls, now: datetime) -> Handling:
-    """
-    What operators did about a connection: about all of its incidents that are more than information, the worst one named.
-
-    A connection without an incident has the silence of its next failure.
-    """
+    """What operators did about a connection: about its worst incident beyond information, else the silence of its next failure."""
     if not controls.silences and not controls.recurring and not controls.acks and not any(each.escalates_at for each in incidents):
         return NOT_HANDLED
     serious = [incident for incident in incidents if incident.severity is not Severity.INFO]
@@ -97,11 +93,7 @@ def handling_of(view: ConnectionView, incidents: Sequence[IncidentView], control
 
 
 def open_outage(view: ConnectionView, handling: Handling, until: datetime | None) -> OpenOutage | None:
-    """
-    The open incident that counts as downtime of a connection; None without one, and while it is excluded from the uptime.
-
-    *until*: up to when the uptime has been added up.
-    """
+    """The open incident that counts as downtime; None without one, and while excluded. *until*: the uptime is added up until then."""
     topic, state = view.state.topic(Topic.CONNECTION), view.state
     if topic.level in (FINE, STALE) or topic.opened_at is None or view.suppressed_by is not None or handling.silence is not None:
         return None

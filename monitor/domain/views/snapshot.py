@@ -238,12 +238,7 @@ _FAILURES_IN_A_ROW = 2
 
 
 def suspected_scope(state: ScopeState) -> SuspectedScope | None:
-    """
-    The scope as suspected; None when it is not, or its incident is open already.
-
-    An API counts as suspected after the second failure in a row: what was known before is no longer fresh then, although the
-    incident needs more. Platforms and rate limits do not hide the state of a connection, so they are not shown.
-    """
+    """The scope as suspected; None when it is not, or its incident is open. An API counts after the second failure in a row."""
     if state.open or state.kind in (PLATFORM, GROUP, RATE, LIMIT):
         return None
     streak = state.streak

@@ -111,11 +111,7 @@ class WindowUptime:
 
 
 def windows_of(uptimes: Mapping[str, Uptime], now: datetime, outage: OpenOutage | None = None) -> tuple[WindowUptime, ...]:
-    """
-    The periods that end now, the shortest first, and the uptime in each; empty when no time counts.
-
-    Of those that are longer than the time that counts only the first is shown.
-    """
+    """The periods that end now, the shortest first, with their uptime; of those longer than the counted time only the first."""
     windows: list[WindowUptime] = []
     known: timedelta | None = None
     for name, title in _WINDOWS.items():

@@ -126,12 +126,7 @@ def profile_of(
     cards: tuple[Card, ...] = (),
     performed: tuple[Performed, ...] = (),
 ) -> Profile:
-    """
-    The page of one connection, *watched* or retired.
-
-    *outage_of* gives its open outage for the moment up to which the uptime has been added up, *cards* is what is wrong above it,
-    *performed* what operators did that left no row.
-    """
+    """The page of one connection, *watched* or retired; *outage_of* gives its open outage, *performed* what left no row."""
     view = row.view
     lost = acceptable(view.connection, view.state) if watched else ()
     empty = Profile(

@@ -167,12 +167,7 @@ class Archive:
         self._retry_at = 0.0
 
     async def sparklines(self, outages: Mapping[int, Callable[[datetime | None], OpenOutage | None]]) -> Mapping[int, SparklineRow]:
-        """
-        Connection number to the charts of its row: half a minute old at most, or older while the database can't be read.
-
-        The list does not wait long for its charts, and a failed read is not retried at once. *outages*: connection number to what
-        gives its open outage; one that begins or ends is shown at once.
-        """
+        """Connection number to the charts of its row, half a minute old at most; *outages*: number to what gives its open outage."""
         now, today = self._clock.monotonic(), self._clock.now()
         down = {number: outage_of(None) is not None for number, outage_of in outages.items()}
         stale = [number for number in outages if not self._is_fresh(number, now, down=down[number])]

@@ -28,11 +28,7 @@ from monitor.domain.views.snapshot import IncidentView, Snapshot
 
 
 def snapshot_at(reader: Reader, at: datetime, policy: Policy, present: Snapshot) -> Snapshot:
-    """
-    What was known at *at*, as far as rows tell; of an incident that changed its level later only the last level is known.
-
-    *present* has the names. Suspicions are not recorded.
-    """
+    """What was known at *at*, as far as rows tell: last levels, no suspicions. *present* has the names."""
     checks = last_checks_at(reader, at)
     conclusive = {number: check for number, check in checks.items() if outcome_of(check.reason) is not Outcome.INCONCLUSIVE}
     if len(conclusive) < len(checks):

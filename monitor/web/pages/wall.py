@@ -1,8 +1,4 @@
-"""
-The wall: every connection as a small square of one drawing, grouped.
-
-What is worse is larger, so that the colour is not the only cue.
-"""
+"""The wall: every connection as a small square of one drawing, grouped; what is worse is larger."""
 
 from collections import defaultdict
 from collections.abc import Iterator, Sequence

@@ -1,9 +1,4 @@
-"""
-The snapshot made ready for showing, at most once a second.
-
-A `StatusBoard` is a snapshot sorted worst first; it is made once per snapshot. Rows are made only for the page that is shown, so
-ten thousand connections cost little more than a hundred.
-"""
+"""The snapshot made ready for showing, at most once a second; rows are made only for the page that is shown."""
 
 from collections import Counter, defaultdict
 from collections.abc import Callable, Mapping, Sequence

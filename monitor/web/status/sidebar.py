@@ -59,11 +59,7 @@ class AccountView:
 
 
 def cards_of(snapshot: Snapshot, now: datetime) -> tuple[Card, ...]:
-    """
-    Every card, the most urgent and then the widest first.
-
-    A scope that is only suspected has none: the overall state says all that is known.
-    """
+    """Every card, the most urgent and then the widest first."""
     return (*_standby_cards(snapshot), *_sorted(_scope_cards(snapshot, now)), *_receiver_cards(snapshot, now))
 
 
