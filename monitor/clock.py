@@ -20,12 +20,7 @@ def to_milliseconds(at: datetime) -> int:
 
 
 def from_milliseconds(number: int) -> datetime:
-    """
-    The moment that is *number* milliseconds after 1970.
-
-    Raises:
-        OverflowError: there is no such date.
-    """
+    """The moment that is *number* milliseconds after 1970. Raises OverflowError: there is no such date."""
     return EPOCH + number * _MILLISECOND
 
 

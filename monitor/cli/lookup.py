@@ -79,12 +79,7 @@ def named(reader: Reader, connection: Connection) -> Connection:
 
 
 def find(reader: Reader, platform_id: str, account: str | None) -> tuple[Connection, bool]:
-    """
-    The connection with this id, or else this name, and whether it is retired; one that is not goes first.
-
-    Raises:
-        UsageError: it is unknown or ambiguous.
-    """
+    """The connection with this id, else this name, and whether it is retired, which others precede. Raises UsageError without a single one."""
     known: list[str] = []
     for retired in (False, True):
         connections = read_connections(reader, retired=retired)
@@ -104,12 +99,7 @@ def find(reader: Reader, platform_id: str, account: str | None) -> tuple[Connect
 
 
 def configured(config: Config, platform_id: str, account: str | None) -> Connection:
-    """
-    A connection that may be in no database: as configured, else in *account* or in the first account.
-
-    Raises:
-        UsageError: it is ambiguous, or there is no such account.
-    """
+    """A connection that may be in no database: as configured, else in *account* or the first one. Raises UsageError if ambiguous."""
     entries = config.entries()
     named = [Connection(0, entries.spec(key, listed=False)) for key in entries.named]
     connection = only(matching(named, platform_id, account))

@@ -26,12 +26,7 @@ ACCOUNT = argument("--account", metavar="NAME", help="the account, or account/us
 
 
 def load_config(args: argparse.Namespace) -> Config:
-    """
-    The configuration that `--config` names, else the default one; its secrets are redacted from the log from then on.
-
-    Raises:
-        ConfigError: with every problem.
-    """
+    """The configuration that `--config` names, else the default one; its secrets are redacted from then on. Raises ConfigError."""
     config = load(args.config, check_template=_template_problems, after_reading=_become_service_user)
     logs.register_secrets(config.secrets())
     return config

@@ -97,12 +97,7 @@ def known_of(config: Config) -> Directory:
 
 
 def facts_of(config: Config, args: argparse.Namespace, known: Directory) -> dict[str, str]:
-    """
-    The values that the options name, with those of the connection that they name by its id or by a name that `status` prints.
-
-    Raises:
-        UsageError: a value that no notification can have.
-    """
+    """The values that the options name, with those of the connection that they name. Raises UsageError for impossible values."""
     given = {name: value for name in routing.RESERVED if (value := getattr(args, name, None)) is not None}
     try:
         given |= known.resolved({name: given[name] for name in ("connection", "user") if name in given})

@@ -47,13 +47,7 @@ def member_of(config: Config) -> NodeRow:
 
 
 class Node:
-    """
-    The process as a node.
-
-    Attributes:
-        name: of the node.
-        view: the rows of the cluster, as read last.
-    """
+    """The process as a node. *name*: of the node; *view*: the rows of the cluster, as read last."""
 
     def __init__(self, backend: MemberBackend) -> None:
         self.name = backend.member.node

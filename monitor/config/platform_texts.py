@@ -29,12 +29,7 @@ def _built_in_table() -> PlatformTexts:
 
 @cache
 def built_in_texts() -> tuple[PlatformText, ...]:
-    """
-    The entries of the packaged data file, in its order.
-
-    Raises:
-        ValueError: an entry is not valid.
-    """
+    """The entries of the packaged data file, in its order. Raises ValueError: an entry is not valid."""
     import tomllib  # noqa: PLC0415 - verbs that judge no check do without
 
     document = tomllib.loads(files(__package__).joinpath(_FILE).read_text(encoding="utf-8"))

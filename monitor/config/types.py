@@ -39,12 +39,7 @@ def to_duration(value: object) -> timedelta:
 
 
 def parse_size(value: object) -> int:
-    """
-    The bytes that `500MB`, `2GB` or `1GiB` stands for; a whole number is bytes.
-
-    Raises:
-        PydanticCustomError: for anything else, and for less than a megabyte.
-    """
+    """The bytes that `500MB`, `2GB` or `1GiB` stands for; a whole number is bytes. Raises a problem for anything else, and below 1MB."""
     match = re.fullmatch(_SIZE, str(value).strip()) if isinstance(value, str | int) and not isinstance(value, bool) else None
     if match is None:
         raise problem("is not a size", "such as 500MB, 2GB or 1GiB")

@@ -218,12 +218,7 @@ class WebConfigReader:
 
 
 class ServerTls:
-    """
-    The TLS context of a listening port; a reload replaces it once the new one is complete.
-
-    Attributes:
-        context: for new handshakes.
-    """
+    """The TLS context of a listening port, *context* for new handshakes; a reload replaces it once the new one is complete."""
 
     def __init__(self, settings: TlsServerSettings) -> None:
         """Load the files. Raises `SecretProblem` if they can't be used."""

@@ -82,12 +82,7 @@ def file_system(path: Path, mounts: str) -> str:
 
 
 class DamageNote:
-    """
-    A file beside a damaged database that says that its damage was notified: restarts must not notify it each time.
-
-    Attributes:
-        path: `<database>.damaged`.
-    """
+    """A file `<database>.damaged` beside a damaged database: the damage was notified, so restarts do not notify it again."""
 
     def __init__(self, database: Path) -> None:
         self.path = database.with_name(database.name + ".damaged")

@@ -34,13 +34,7 @@ def parse(url: str) -> URL:
 
 @contextmanager
 def reading(url: str) -> Iterator[Reader]:
-    """
-    A reader of the database at *url*, for as long as the context lasts.
-
-    Raises:
-        StoreUnavailable: it does not exist or can't be reached.
-        SchemaMismatch: its schema is not this program's.
-    """
+    """A reader of the database at *url* while the context lasts. Raises StoreUnavailable, or SchemaMismatch for another schema."""
     engine = reading_engine_of(parse(url))
     try:
         with translated(), engine.connect() as connection, connection.begin():

@@ -159,12 +159,7 @@ class Outbox:
         receiver: str,
         merged: Collection[int],
     ) -> None:
-        """
-        Add one digest for *receiver* in place of the pending deliveries *merged*, which end when the digest does.
-
-        Raises:
-            StaleStateError: one of *merged* is not pending any more, or part of another digest.
-        """
+        """Add one digest for *receiver* in place of the pending *merged*, which end with it. Raises StaleStateError if one is not pending."""
         self.add_notification(webhook_id, notification, incident_key, body, [receiver])
         number = self._transaction.rows(_FIND_DELIVERY, {"webhook_id": webhook_id})[0].id
         bound = self._transaction.change(_BIND, [{"b_id": delivery_id, "b_digest": number} for delivery_id in merged])

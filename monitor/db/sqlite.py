@@ -210,12 +210,7 @@ def _driver(connection: Connection) -> sqlite3.Connection:
 
 
 def check_pages(path: Path, engine: Engine, *, without: str = "", report: Report = no_report) -> None:
-    """
-    Check the whole file, every index against its table; or only the tables, except the table *without*.
-
-    Raises:
-        StoreCorrupt: SQLite finds the file damaged; says how to repair it.
-    """
+    """Check the whole file, or only the tables, except the table *without*. Raises StoreCorrupt, which says how to repair it."""
     try:
         with translated(), engine.connect() as connection:
             _driver(connection).set_progress_handler(lambda: report("looking for damage"), _STEPS)

@@ -51,12 +51,7 @@ def id_problem(platform_id: str) -> str | None:
 
 @lru_cache(maxsize=IDS_KEPT)
 def path_segment(platform_id: str) -> str:
-    """
-    The id as one percent-encoded path segment.
-
-    Raises:
-        ValueError: the id has a problem, see `id_problem`.
-    """
+    """The id as one percent-encoded path segment. Raises ValueError: the id has a problem, see `id_problem`."""
     problem = id_problem(platform_id)
     if problem is not None:
         raise ValueError(f"platform id {problem}")

@@ -137,12 +137,7 @@ def _local(match: re.Match[str], zone: ZoneInfo) -> str:
 
 
 def read(body: bytes, settings: ReceiverSettings) -> ChatMessage:
-    """
-    Return the stored document *body* as the chat of a receiver shows it.
-
-    Raises:
-        ValueError, KeyError: *body* is not such a document.
-    """
+    """Return the stored document *body* as the chat of a receiver shows it. Raises ValueError, KeyError: *body* is not such a document."""
     document = personal(json.loads(body), settings)
     data, zone = document["data"], settings.timezone
     incident = data.get("incident") or {}

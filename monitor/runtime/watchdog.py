@@ -21,12 +21,7 @@ _PROBE_EVERY_SECONDS = 5.0
 
 @dataclass(frozen=True, slots=True)
 class WatchedLoop:
-    """
-    A loop that must make progress, and after how many seconds without a step it counts as stuck.
-
-    Attributes:
-        writes: it may wait for the database while that takes no writes, without counting as stuck.
-    """
+    """A loop that must make progress, and within how many seconds; one that *writes* may wait for a database that takes no writes."""
 
     loop: LoopProgress
     limit_seconds: float

@@ -38,12 +38,7 @@ class LocalServer:
         self._date = ""
 
     async def start(self, host: str, port: int) -> str:
-        """
-        Listen on *host* and *port* (0: any free one); returns the origin, such as `http://127.0.0.1:9841`.
-
-        Raises:
-            OSError: the port is in use, or the host is not one of this machine.
-        """
+        """Listen on *host* and *port* (0: any free one); returns the origin, such as `http://127.0.0.1:9841`. Raises OSError."""
         if self._runner is not None:
             raise RuntimeError("the server is running already")
         self._closing.clear()

@@ -113,12 +113,7 @@ class ReceiverServer:
         self._server = LocalServer(self._handle, self._clock)
 
     async def start(self, host: str = "127.0.0.1", port: int = 0) -> str:
-        """
-        Listen; returns the URL to send to.
-
-        Raises:
-            OSError: the port is in use, or the host is not one of this machine.
-        """
+        """Listen; returns the URL to send to. Raises OSError: the port is in use, or the host is not one of this machine."""
         self.url = await self._server.start(host, port) + HOOK
         return self.url
 

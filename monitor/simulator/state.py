@@ -85,12 +85,7 @@ class SimulatedConnection:
             self.ends_at = self.clock.now()
 
     def expire_in(self, span: timedelta) -> None:
-        """
-        Let the token expire *span* from now, for good.
-
-        Raises:
-            ValueError: tokens of this platform do not expire.
-        """
+        """Let the token expire *span* from now, for good. Raises ValueError: tokens of this platform do not expire."""
         if self.ends_at is None:
             raise ValueError(f"tokens of {self.platform} have no end here; break the connection instead")
         self.renews = False
@@ -267,12 +262,7 @@ class SimulatedApi:
         return [each for holder in holders for each in holder.connections.values() if fnmatchcase(each.platform_id, pattern)]
 
     def connection(self, platform_id: str, *, account: str | None = None, user: str | None = None) -> SimulatedConnection:
-        """
-        The one connection of this id.
-
-        Raises:
-            LookupError: there is none, or several and neither account nor user tells them apart.
-        """
+        """The one connection of this id. Raises LookupError: there is none, or several and neither account nor user tells them apart."""
         connections = self.find(platform_id, account=account, user=user)
         if len(connections) != 1:
             raise LookupError(f"{len(connections)} connections have the id {platform_id!r}")

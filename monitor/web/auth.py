@@ -58,12 +58,7 @@ class PasswordVerifier:
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="passwords")
 
     async def verify(self, name: str, password: str) -> bool:
-        """
-        Whether *password* is the one of the user *name*.
-
-        Raises:
-            TooManyAttempts: it was not verified; try again.
-        """
+        """Whether *password* is the one of the user *name*. Raises TooManyAttempts: it was not verified; try again."""
         digest = hmac.digest(self._key, f"{len(name)}:{name}:{password}".encode(errors="surrogatepass"), hashlib.sha256)
         if digest in self._right:
             self._right.move_to_end(digest)
@@ -95,12 +90,7 @@ class PasswordVerifier:
 
 
 def hash_password(password: str, *, cost: int = COST) -> str:
-    """
-    The bcrypt hash of *password*.
-
-    Raises:
-        ValueError: it is longer than the 72 bytes that bcrypt reads.
-    """
+    """The bcrypt hash of *password*. Raises ValueError: it is longer than the 72 bytes that bcrypt reads."""
     return bcrypt.hashpw(password.encode(), bcrypt.gensalt(cost)).decode()
 
 

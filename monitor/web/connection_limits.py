@@ -51,12 +51,7 @@ class Limits:
 
 
 class ConnectionLimiter:
-    """
-    Limits open connections; closes the one idle longest when full.
-
-    Attributes:
-        generation: how often access was decided anew; connections of an earlier one are not kept.
-    """
+    """Limits open connections; closes the one idle longest when full. *generation* counts how often access was decided anew."""
 
     def __init__(self, limits: Limits) -> None:
         self.limits = limits

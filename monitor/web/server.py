@@ -237,12 +237,7 @@ class WebServer:
         return f"{scheme}://[{host}]:{bound}" if ":" in host else f"{scheme}://{host}:{bound}"
 
     async def prepare(self, settings: WebSettings, file: WebConfig) -> Authenticator:
-        """
-        The authenticator of these settings, completely made; `adopt` puts it into force.
-
-        Raises:
-            ConfigError: a certificate can't be used.
-        """
+        """The authenticator of these settings, completely made; `adopt` puts it into force. Raises ConfigError for a bad certificate."""
         # The port stays open where it was opened at the start, and with it the hosts that are allowed.
         settings = settings.model_copy(update={"listen": self._settings.listen})
         try:

@@ -311,12 +311,7 @@ class Deliverer:
             _log.debug("outbox.unavailable", receiver=self._receiver.name, error=str(error))
 
     async def _recorded(self) -> bool:
-        """
-        Whether all attempts are recorded. Recording outlives this call: cancelled or late, it is still written.
-
-        Raises:
-            StoreUnavailable: it could not be queued; the next step tries again.
-        """
+        """Whether all attempts are recorded; recording outlives this call, cancelled or late. Raises StoreUnavailable when not queued."""
         while self._records:
             if self._recording is None:
                 self._recording_count = len(self._records)

@@ -36,12 +36,7 @@ _log = get_logger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class HealthChange:
-    """
-    The health of one receiver before and after an attempt that ended at *at* with *result*.
-
-    Attributes:
-        notice: the notification for the *others*, if any.
-    """
+    """The health of one receiver before and after an attempt that ended *at*, and the *notice* for the others, if any."""
 
     receiver: str
     before: CircuitBreaker

@@ -32,13 +32,7 @@ _TAKE = delete(findings).where(findings.c.id.in_(select(_OLDEST.c.id).where(_OLD
 
 @dataclass(frozen=True, slots=True)
 class FindingsRow:
-    """
-    What one transaction of a node told.
-
-    Attributes:
-        member: the process, by its `holder`.
-        number: counts up for each member.
-    """
+    """What one transaction of a node told. *member*: the process, by its `holder`; *number*: counts up for each member."""
 
     member: str
     number: int

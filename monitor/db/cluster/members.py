@@ -107,13 +107,7 @@ _DROP_SHARD = text("DELETE FROM shards WHERE name = :name AND node IS NULL")
 
 @dataclass(frozen=True, slots=True)
 class Taken:
-    """
-    A shard that was taken.
-
-    Attributes:
-        since: since when it is tended without a gap.
-        paused_until: no request of the account starts before.
-    """
+    """A shard that was taken. *since*: since when it is tended without a gap; *paused_until*: no request of the account starts before."""
 
     since: datetime
     paused_until: datetime

@@ -68,12 +68,7 @@ class TokenLife:
 
 
 def parse_token_life(value: object) -> TokenLife:
-    """
-    Return one `tokenExpiresIn`, parsed; never raises.
-
-    Args:
-        value: the decoded JSON value, of any type.
-    """
+    """Return one `tokenExpiresIn`, parsed; never raises. *value*: the decoded JSON value, of any type."""
     if value is None:
         return TokenLife()
     if not isinstance(value, str):

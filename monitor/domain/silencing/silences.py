@@ -58,12 +58,7 @@ class Silence:
 
 @dataclass(frozen=True, slots=True)
 class RecurringSilence:
-    """
-    A recurring silence of the configuration.
-
-    Attributes:
-        suppression: the reason of what it suppresses: `SILENCED`, or `QUIET_HOURS`.
-    """
+    """A recurring silence of the configuration. *suppression*: the reason of what it suppresses: `SILENCED`, or `QUIET_HOURS`."""
 
     name: str
     match: Mapping[str, str]

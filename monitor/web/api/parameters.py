@@ -274,12 +274,7 @@ def fields_of(model: type[Query]) -> Mapping[str, FieldInfo]:
 
 
 def parse(model: type[Parsed], path: Mapping[str, str], query: Iterable[tuple[str, str]]) -> Parsed:
-    """
-    The parameters of a request.
-
-    Raises:
-        ApiProblem: one is unknown, malformed, missing, or given too often; says what is allowed.
-    """
+    """The parameters of a request. Raises ApiProblem for one that is unknown, malformed, missing, or given too often."""
     fields = fields_of(model)
     texts: dict[str, list[str]] = {}
     for name, text in query:
@@ -349,12 +344,7 @@ def encode(name: str, parts: Sequence[Part]) -> str:
 
 
 def decode(name: str, kinds: Sequence[type[Part]], text: str) -> Place:
-    """
-    The parts that `encode` was given.
-
-    Raises:
-        ValueError: it is not a cursor of this list.
-    """
+    """The parts that `encode` was given. Raises ValueError when *text* is not a cursor of this list."""
     refused = ValueError("is not a cursor of this list; begin again without it")
     try:
         document = json.loads(base64.b64decode(text + "=" * (-len(text) % 4), altchars=b"-_", validate=True))

@@ -87,12 +87,7 @@ async def _result(request: web.Request, actions: Actions, form: ActionForm) -> t
 
 
 class ActionPages:
-    """
-    The forms.
-
-    Args:
-        actions: does what they say; None while `web.actions` is off: then there are none.
-    """
+    """The forms. *actions*: does what they say; None while `web.actions` is off: then there are none."""
 
     def __init__(
         self, pages: Pages, snapshots: SnapshotCache, actions: Callable[[], Actions | None], clock: Clock, instance: Callable[[], str]

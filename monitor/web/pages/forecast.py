@@ -30,12 +30,7 @@ class ForecastSubject:
 
 @dataclass(frozen=True, slots=True)
 class ForecastView:
-    """
-    One message that is expected.
-
-    Attributes:
-        subjects: the first connections that it is about; *number* is how many there are.
-    """
+    """One message that is expected. *subjects*: the first connections that it is about; *number* is how many there are."""
 
     at: datetime
     time: str

@@ -144,12 +144,7 @@ class SuppressedBy:
 
 @dataclass(frozen=True, slots=True)
 class StoredIncidents:
-    """
-    Closed incidents, newest first, and what suppresses the notifications of open ones.
-
-    Attributes:
-        connections: number to connection of the closed ones, retired connections included.
-    """
+    """Closed incidents, newest first, their *connections* by number, retired ones too, and what suppresses notifications of open ones."""
 
     closed: tuple[IncidentRow, ...]
     more: bool

@@ -21,12 +21,7 @@ _SIZES = {Tone.BAD: 1.0, Tone.WARN: 0.9, Tone.GOOD: 0.7, Tone.IDLE: 0.5}
 
 @dataclass(frozen=True, slots=True)
 class Square:
-    """
-    One connection.
-
-    Attributes:
-        kind: its tone; `expiring` of one that works and whose token ends soon, with `critical` where that is.
-    """
+    """One connection. *kind*: its tone; `expiring` of one that works and whose token ends soon, with `critical` where that is."""
 
     x: float
     y: float

@@ -47,12 +47,7 @@ class Group:
 
 @dataclass(frozen=True, slots=True)
 class Page:
-    """
-    One page of rows, and how many rows there are.
-
-    Attributes:
-        groups: connection number to the group that begins with it on this page.
-    """
+    """One page of rows, and how many rows there are. *groups*: connection number to the group that begins with it on this page."""
 
     filters: Filters
     rows: tuple[ConnectionRow, ...]
