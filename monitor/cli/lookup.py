@@ -79,7 +79,7 @@ def named(reader: Reader, connection: Connection) -> Connection:
 
 
 def find(reader: Reader, platform_id: str, account: str | None) -> tuple[Connection, bool]:
-    """The connection with this id, else this name, and whether it is retired, which others precede. Raises UsageError without a single one."""
+    """The connection with this id, else this name, and whether it is retired (others first). Raises UsageError without a single one."""
     known: list[str] = []
     for retired in (False, True):
         connections = read_connections(reader, retired=retired)

@@ -159,7 +159,7 @@ class Outbox:
         receiver: str,
         merged: Collection[int],
     ) -> None:
-        """Add one digest for *receiver* in place of the pending *merged*, which end with it. Raises StaleStateError if one is not pending."""
+        """Add one digest for *receiver* in place of the pending *merged*, ended with it. Raises StaleStateError if one is not pending."""
         self.add_notification(webhook_id, notification, incident_key, body, [receiver])
         number = self._transaction.rows(_FIND_DELIVERY, {"webhook_id": webhook_id})[0].id
         bound = self._transaction.change(_BIND, [{"b_id": delivery_id, "b_digest": number} for delivery_id in merged])

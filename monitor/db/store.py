@@ -120,7 +120,7 @@ class Store(Transaction):
     # connections
 
     def ensure_connections(self, wanted: Sequence[ConnectionSpec]) -> dict[tuple[str, str, str], int]:
-        """Insert or update *wanted*, not retired, each with a state (version 0 when new); returns the id of each key, which never changes."""
+        """Insert or update *wanted*, not retired, each with a state (version 0 when new); returns the id of each key, which stays."""
         if not wanted:
             return {}
         self.change(_PUT_CONNECTIONS, [_connection_values(connection) for connection in wanted])

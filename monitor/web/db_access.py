@@ -32,7 +32,7 @@ class ReadLimiter:
         self._patience_seconds = patience_seconds
 
     async def run(self, work: Callable[[Reader], T]) -> T:
-        """The result of *work*, a short read by an index. Raises StoreUnavailable: the database can't be read, or did not answer in time."""
+        """The result of *work*, a short read by an index. Raises StoreUnavailable: the database can't be read, or not in time."""
         if self._read is None:
             raise StoreUnavailable("there is no database to read")
         try:
