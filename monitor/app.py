@@ -23,7 +23,7 @@ from monitor.clock import Clock
 from monitor.cluster.job_queue import JobQueue
 from monitor.cluster.node import Node, member_of
 from monitor.cluster.shown import ShownRows
-from monitor.cluster.turns import Turns
+from monitor.cluster.turns import NodeWorkers
 from monitor.config import Config, watched_files
 from monitor.db import Database, read_server
 from monitor.db.cluster.members import conninfo, member_backend
@@ -103,7 +103,7 @@ class App:
         self._active = ""
         self._view_due = float("-inf")
         self._node: Node | None = None
-        self._turns: Turns | None = None
+        self._node_workers: NodeWorkers | None = None
 
     async def run(self) -> None:
         """
@@ -210,7 +210,7 @@ class App:
             self._active = active
             await self._open_web()
             self._manager.ready(f"Standby: {active}")
-            _log.info("cluster.standing_by", active=active, url=self.url)
+            _log.info("standby.started", active=active, url=self.url)
         self._active = active
         if self._signals.reload.is_set():
             self._signals.reload.clear()
@@ -227,7 +227,7 @@ class App:
         try:
             self._registry = await self._database.read(partial(Registry.of_rows, config=self.config, clock=self._clock))
         except StoreError as error:
-            _log.warning("cluster.view_failed", error=str(error))
+            _log.warning("snapshot.read_failed", error=str(error))
             if not self._active:
                 self._registry = Registry(EvaluationConfig.from_config(self.config, ""), self._clock)
 
@@ -260,7 +260,7 @@ class App:
         if self.config.cluster is not None:
             await self._examine_server()
         if self._active and self._node is None:
-            _log.warning("cluster.taken_over", was_active=self._active)
+            _log.warning("standby.activated", was_active=self._active)
         if self._node is not None:
             await self._rows.step()
         self._registry, self._active = registry, ""
@@ -270,28 +270,28 @@ class App:
         now, replicated = await self._database.read(read_server)
         if abs(now - self._clock.now()) > _CLOCK_DIFFERENCE:
             difference = round((self._clock.now() - now).total_seconds(), 1)
-            _log.warning("cluster.clock_differs", seconds=difference, advice="Set the clock: due times and ages are wrong by as much.")
+            _log.warning("clock.differed", seconds=difference, advice="Set the clock: due times and ages are wrong by as much.")
         if not replicated:
             advice = (
                 "Not promised: that a failover of the PostgreSQL server keeps its newest rows, and that no incident is notified twice then."
                 " Set synchronous_standby_names there."
             )
-            _log.warning("cluster.not_replicated", advice=advice)
+            _log.warning("database.not_replicated", advice=advice)
 
     def _evaluation_config(self, config: Config) -> EvaluationConfig:
         made = EvaluationConfig.from_config(config, self._database.instance_id)
         return made if self._node is None or config.cluster is None else node_config(made, config.cluster.lease)
 
-    def _make_workers(self, config: Config, *, reloaded: bool = False) -> WorkerGroup | Turns:
+    def _make_workers(self, config: Config, *, reloaded: bool = False) -> WorkerGroup | NodeWorkers:
         """The workers of *config*; built without any I/O."""
         evaluation_config = self._evaluation_config(config)
         if self._node is None:
             return WorkerGroup(config, evaluation_config, self._dependencies, reloaded=reloaded)
         wide_config = EvaluationConfig.from_config(config, self._database.instance_id)
-        return Turns(config, evaluation_config, self._dependencies, self._node, self._jobs, wide_config)
+        return NodeWorkers(config, evaluation_config, self._dependencies, self._node, self._jobs, wide_config)
 
-    def _use(self, workers: WorkerGroup | Turns) -> None:
-        self._workers, self._turns = workers, workers if isinstance(workers, Turns) else None
+    def _use(self, workers: WorkerGroup | NodeWorkers) -> None:
+        self._workers, self._node_workers = workers, workers if isinstance(workers, NodeWorkers) else None
 
     async def _sync(self, config: Config) -> None:
         """Bring the rows in line with *config*; in a cluster that shares, each shard does that when it is taken."""
@@ -351,9 +351,9 @@ class App:
 
     def _exported(self) -> Snapshot:
         """What the metrics of a node are made of."""
-        if self._turns is None or self._active:
+        if self._node_workers is None or self._active:
             return Snapshot(self._clock.now(), active=self._active or "starting")
-        return self._turns.exported()
+        return self._node_workers.exported()
 
     async def _run_workers(self, group: asyncio.TaskGroup) -> None:
         try:
@@ -397,7 +397,7 @@ class App:
 
     def _wake_jobs(self) -> tuple[WakeJob, ...]:
         def wake(kind: str) -> Callable[[], None]:
-            return lambda: self._workers.remind(kind)
+            return lambda: self._workers.wake_if_due(kind)
 
         return (
             WakeJob("check", _SECOND, wake("check")),
@@ -471,7 +471,7 @@ class App:
         self._manager.trouble = "the last reload failed and changed nothing, see the log"
         reload_outcome.record(ReloadOutcome(str(error).splitlines()))
 
-    async def _prepare(self) -> tuple[Config, WorkerGroup | Turns, Authenticator]:
+    async def _prepare(self) -> tuple[Config, WorkerGroup | NodeWorkers, Authenticator]:
         """Read the configuration again and build the workers and the authenticator of the web port; changes nothing yet."""
         config, authenticator = await self._reread_config()
         return config, self._make_workers(config, reloaded=True), authenticator
@@ -495,7 +495,7 @@ class App:
             _log.warning("config.restart_required", section=key)
         return restart
 
-    async def _replace_workers(self, config: Config, workers: WorkerGroup | Turns, group: asyncio.TaskGroup) -> None:
+    async def _replace_workers(self, config: Config, workers: WorkerGroup | NodeWorkers, group: asyncio.TaskGroup) -> None:
         """Drain the running workers and start *workers*. A failure here ends the process: the old workers are closed already."""
         self._replacing_workers = True
         try:

@@ -29,7 +29,7 @@ EXIT_CONFIG = 78
 
 
 class Reason(StrEnum):
-    """Why a check ended as it did: one spelling for log, metric label, column and JSON. `domain.reasons` says what each means."""
+    """Why a check ended as it did: one spelling for log, metric label, column and JSON."""
 
     # evidence about one connection
     OK = "ok"

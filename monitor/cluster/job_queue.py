@@ -89,7 +89,7 @@ class JobQueue:
                 failures += 1
                 # Two nodes that make the tables at the same time: the second one finds them a moment later.
                 if failures == _FAILURES_LOGGED:
-                    _log.warning("cluster.queue_failed", problem=f"{type(error).__name__}: {error}".partition("\n")[0])
+                    _log.warning("job_queue.failed", problem=f"{type(error).__name__}: {error}".partition("\n")[0])
             await self._clock.sleep(_RESTART_SECONDS)
 
     async def _work(self, handler: Handler) -> None:

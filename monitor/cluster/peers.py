@@ -32,7 +32,7 @@ class Peers:
         peers = [one for one in view.members if one.node != self._node.name and one.url] if view is not None else []
         answers = await asyncio.gather(*(self._ask(peer.url) for peer in peers))
         if _READY in answers:
-            _log.error("cluster.node_cut_off", advice="The other nodes can write: look at the network of this one.")
+            _log.error("node.cut_off", advice="The other nodes can write: look at the network of this one.")
             return False
         reached = [peer.node for peer, status in zip(peers, answers, strict=True) if status is not None]
         return notifies(self._node.name, reached, view, failing_seconds)

@@ -41,7 +41,7 @@ class ShownRows:
         try:
             self._registry = await self._database.read(partial(Registry.of_rows, config=self._config(), clock=self._clock))
         except StoreError as error:
-            _log.debug("cluster.view_failed", error=str(error))
+            _log.debug("snapshot.read_failed", error=str(error))
         took = self._clock.monotonic() - begun
         self._due = begun + max(_FRESH_SECONDS, _SHARE_OF_TIME * took)
         return False

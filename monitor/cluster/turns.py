@@ -65,7 +65,7 @@ class Turn:
     asked_at: datetime = EPOCH
 
 
-class Turns:
+class NodeWorkers:
     """The workers of one configuration on a node, in place of a `WorkerGroup`; *node* outlives reloads, `global` has *wide_config*."""
 
     def __init__(
@@ -129,10 +129,10 @@ class Turns:
         self._task = group.create_task(self._loop.run(), name="cluster")
         self._jobs.start(self._offered)
 
-    def remind(self, kind: str) -> None:
+    def wake_if_due(self, kind: str) -> None:
         """Wake the loops of one kind that have something to do, as far as they know that."""
         for group in (self._own, *(turn.group for turn in self._turns.values())):
-            group.remind(kind)
+            group.wake_if_due(kind)
 
     def check_now(self, connection: Connection) -> bool:
         """Have *connection* checked next, by whichever node tends its account; False when its account is not configured."""
@@ -196,7 +196,7 @@ class Turns:
         """Take, give up and drop shards by the rows of the cluster."""
         due = self._clock.monotonic() >= self._fence_at
         for node in await self._node.call(lambda session: session.fence()) if due else ():
-            _log.warning("cluster.node_lost", node=node)
+            _log.warning("node.lost", node=node)
             self._nodes_lost += 1
         view = self._node.view = await self._node.call(lambda session: session.look())
         me = view.member(self._node.name)
@@ -221,7 +221,7 @@ class Turns:
         outvoted = me.config != view.config
         if outvoted and not self._outvoted:
             advice = "Give all nodes the same configuration; to make this one current, run: postpost-monitor cluster adopt."
-            _log.warning("cluster.config_not_current", current=view.config, own=me.config, advice=advice)
+            _log.warning("config.superseded", current=view.config, own=me.config, advice=advice)
         self._outvoted = outvoted
 
     async def _note_fitness(self, view: ClusterView, me: NodeRow) -> ClusterView:
@@ -231,9 +231,9 @@ class Turns:
             return view
         await self._node.call(lambda session: session.note_unfit(unfit))
         if unfit:
-            _log.error("cluster.node_unfit", problem=unfit, advice="This node takes no work; others take over what it tends.")
+            _log.error("node.excluded", problem=unfit, advice="This node takes no work; others take over what it tends.")
         else:
-            _log.info("cluster.node_fit")
+            _log.info("node.readmitted")
         view = self._node.view = replace(view, members=[replace(one, unfit=unfit) if one is me else one for one in view.members])
         return view
 
@@ -269,7 +269,7 @@ class Turns:
             self._end(name)
             return
         turn.group.start(self._group)
-        _log.info("cluster.taken", shard=name, since=taken.since.isoformat())
+        _log.info("shard.taken", shard=name, since=taken.since.isoformat())
 
     async def _begun(self, name: str, taken: Taken) -> Turn:
         """The turn of a shard that was taken, with all that its workers need in memory."""
@@ -331,13 +331,13 @@ class Turns:
             _log.debug("cluster.unavailable", problem=str(error))
             if isinstance(error, AnotherInstance):
                 return
-        _log.info("cluster.released", shard=turn.name, lost=lost)
+        _log.info("shard.released", shard=turn.name, lost=lost)
 
     async def _reconcile(self, view: ClusterView) -> None:
         """Stop tending what the server has forgotten that it is ours, and release what could not be begun."""
         ours = {shard.name for shard in view.shards if shard.node == self._node.name}
         for name in self._turns.keys() - ours:
-            _log.warning("cluster.shard_lost", shard=name)
+            _log.warning("shard.lost", shard=name)
             self._end(name, lost=True)
         for name in ours - self._turns.keys() - self._ending.keys():
             await self._node.call(partial(MemberSession.release, name=name))
@@ -417,7 +417,7 @@ class Turns:
         if name.startswith(ACCOUNT_PREFIX):
             await self._database.write(partial(retire_account, registry, name.removeprefix(ACCOUNT_PREFIX)))
         await self._node.call(lambda session: session.drop_shard(name))
-        _log.info("cluster.shard_removed", shard=name)
+        _log.info("shard.removed", shard=name)
 
     # ---- what is exported
 

@@ -48,12 +48,12 @@ def translate(error: SQLAlchemyError) -> StoreError:
     """Our error for *error*; its text holds neither values nor passwords."""
     if not isinstance(error, DBAPIError):
         return StoreUnavailable("no database connection is free") if "QueuePool" in str(error) else StoreError(type(error).__name__)
-    cause = error.orig
-    name = getattr(cause, "sqlite_errorname", None)
-    if name is None and _UNDECODABLE in str(cause):
+    original = error.orig
+    name = getattr(original, "sqlite_errorname", None)
+    if name is None and _UNDECODABLE in str(original):
         return StoreCorrupt(_NO_TEXT)
     if name is not None:
-        return _of_sqlite(name, str(cause))
+        return _of_sqlite(name, str(original))
     return _of_postgres(error)
 
 

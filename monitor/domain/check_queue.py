@@ -15,8 +15,8 @@ from monitor.domain.scopes.key import ACCOUNT, API, SERVICE, USER, ScopeKey
 # Scopes that let only canaries through while their incident is open.
 _FREEZING = frozenset({API, ACCOUNT, USER, SERVICE})
 
-FOLLOWED_SECONDS = 120.0
-FOLLOWED_PAUSE_SECONDS = 5.0
+CHECKED_OFTEN_SECONDS = 120.0
+OFTEN_PAUSE_SECONDS = 5.0
 """How long, and how far apart, a connection is checked after an operator asked for it."""
 
 
@@ -41,12 +41,12 @@ class CheckQueue:
         self._sweeps = 0
         self._watching_since = engine.watching_since
         self._probed_suspicion: datetime | None = None
-        self._followed: dict[int, float] = {}
+        self._often_until: dict[int, float] = {}
         self._brought_forward: tuple[object, ...] = ()
 
     def check_now(self, connection_id: int, now: float) -> None:
         """Check a connection next, and often for a while: an operator watches it."""
-        self._followed[connection_id] = now + FOLLOWED_SECONDS
+        self._often_until[connection_id] = now + CHECKED_OFTEN_SECONDS
         self._queue.hasten((connection_id,), now)
         self._on_scheduled(connection_id, now)
 
@@ -99,22 +99,22 @@ class CheckQueue:
         """Schedule what follows from the evaluation of a check."""
         if connection.id not in self._queue or evaluation.next_check is None:
             return
-        self._put(connection.id, now + min(evaluation.next_check.total_seconds(), self._pause_of_followed(connection.id, now)))
+        self._put(connection.id, now + min(evaluation.next_check.total_seconds(), self._pause_while_often(connection.id, now)))
         if evaluation.canary is not None:
             self._canaries[evaluation.canary[0]] = now
         if evaluation.probe is not None:
             self._probe(evaluation.probe[0], connection, now + evaluation.probe[1].total_seconds())
 
-    def is_followed(self, connection_id: int) -> bool:
+    def is_checked_often(self, connection_id: int) -> bool:
         """Whether an operator watches the connection."""
-        return connection_id in self._followed
+        return connection_id in self._often_until
 
-    def _pause_of_followed(self, connection_id: int, now: float) -> float:
+    def _pause_while_often(self, connection_id: int, now: float) -> float:
         """How soon an operator who watches the connection wants it checked again; infinite when none does."""
-        until = self._followed.get(connection_id)
+        until = self._often_until.get(connection_id)
         if until is not None and now < until:
-            return FOLLOWED_PAUSE_SECONDS
-        self._followed.pop(connection_id, None)
+            return OFTEN_PAUSE_SECONDS
+        self._often_until.pop(connection_id, None)
         return math.inf
 
     def next_due(self) -> float | None:

@@ -586,7 +586,7 @@ class ChangeSet:
         state = evaluation.state or self.state(connection.id)
         return replace(
             evaluation,
-            next_check=schedule.next_due(
+            next_check=schedule.next_check_in(
                 connection, state, observation.at, policy, verdict_reason=reason, reminders=reminders_due(state, policy)
             ),
             canary=self._pause_above(connection, evaluation, rules.canary_interval),
@@ -602,7 +602,7 @@ class ChangeSet:
         scopes = self._count_passed(connection, observation) if state is not None else None
         if state is None or scopes is None:
             return None
-        next_check = schedule.next_due(connection, state, observation.at, config.policy, verdict_reason=observation.verdict.reason)
+        next_check = schedule.next_check_in(connection, state, observation.at, config.policy, verdict_reason=observation.verdict.reason)
         return Evaluation(connection, state, scopes, next_check=next_check, usual=True)
 
     def _count_passed(self, connection: Connection, observation: Observation) -> dict[ScopeKey, ScopeState] | None:

@@ -326,15 +326,15 @@ def _after_scope_recovery(known: EvaluationInput, states: Mapping[ScopeKey, Scop
     state, pending = known.state, known.state.pending
     if pending is None and state.pending_cause is None:
         return state
-    above, cause = known.above, state.pending_cause
+    above, pending_cause = known.above, state.pending_cause
     closed = [states[key].closed_at for key in above.all if key is not above.platform and key is not above.group and key in states]
     if pending is not None and any(at is not None and pending.first_at < at for at in closed):
         pending = None
-    if cause is not None and any(at is not None and cause.first_at < at for at in closed):
-        cause = None
-    if pending is state.pending and cause is state.pending_cause:
+    if pending_cause is not None and any(at is not None and pending_cause.first_at < at for at in closed):
+        pending_cause = None
+    if pending is state.pending and pending_cause is state.pending_cause:
         return state
-    return replace(state, pending=pending, pending_cause=cause)
+    return replace(state, pending=pending, pending_cause=pending_cause)
 
 
 def _without_explained_changes(known: EvaluationInput, state: ConnectionState, scopes: Mapping[ScopeKey, ScopeState]) -> ConnectionState:

@@ -74,7 +74,7 @@ def first_due(connection: Connection, state: ConnectionState, now: datetime, pol
     return max(SHORTEST, wait)
 
 
-def next_due(
+def next_check_in(
     connection: Connection,
     state: ConnectionState,
     now: datetime,

@@ -113,8 +113,8 @@ def tls_context(base: str, ca_file: str | None) -> ssl.SSLContext:
     try:
         return ssl.create_default_context(cafile=ca_file)
     except OSError as error:
-        cause = "there is no certificate in it" if isinstance(error, ssl.SSLError) else error.strerror
-        problem = Problem("api.ca_file", f"{ca_file} can't be used: {cause}", "name a readable PEM file")
+        why = "there is no certificate in it" if isinstance(error, ssl.SSLError) else error.strerror
+        problem = Problem("api.ca_file", f"{ca_file} can't be used: {why}", "name a readable PEM file")
         raise ConfigError((problem,)) from None
 
 

@@ -78,7 +78,7 @@ class Loop:
             else:
                 await self._clock.wait(self.wake, self._rest())
 
-    def remind(self) -> None:
+    def wake_if_due(self) -> None:
         """Wake it, unless it knows that there is nothing to do yet."""
         if self._idle is None or self._idle() <= 0:
             self.wake.set()

@@ -258,10 +258,10 @@ def _unconfirmed(report: ConnectionReport, now: datetime, policy: Policy) -> Ite
         over = pending.first_at + policy.confirm.missing_over
         if pending.health is Health.MISSING and over > now:
             yield f"It must also last until {when(over, now)}."
-    cause = state.pending_cause
-    if cause is not None:
+    other = state.pending_cause
+    if other is not None:
         needed = confirmations(Health.OK, state.health, state.reason or Reason.VALIDATION_FAILED, policy)
-        yield f"another cause of the failure: {cause.count} of {count(needed, 'check')}, the first {when(cause.first_at, now)}."
+        yield f"another cause of the failure: {other.count} of {count(needed, 'check')}, the first {when(other.first_at, now)}."
     for topic, level in state.pending_levels.items():
         yield _pending_level(report.connection, topic, level, now, policy)
 

@@ -229,8 +229,8 @@ class WebServer:
         except OSError as error:
             await self.close()
             # Of a port that is taken the event loop's message names the address a second and a third time.
-            cause = os.strerror(errno.EADDRINUSE) if error.errno == errno.EADDRINUSE else error.strerror
-            problem = Problem("web.listen", f"can't listen on {self._settings.listen}: {cause}", "choose another address or port")
+            why = os.strerror(errno.EADDRINUSE) if error.errno == errno.EADDRINUSE else error.strerror
+            problem = Problem("web.listen", f"can't listen on {self._settings.listen}: {why}", "choose another address or port")
             raise PortUnavailable((problem,)) from None
         scheme = "http" if authenticator.tls is None else "https"
         bound = self._runner.addresses[0][1]

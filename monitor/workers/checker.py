@@ -192,7 +192,7 @@ class Checker:
     def _may_wait_seconds(self, connection: Connection, observation: Observation) -> float:
         """How long the record of a check may wait for others: not long where an operator waits for it, or checks wait for a slot."""
         passed_again = observation.verdict.reason is Reason.OK and self._registry.state(connection.id).health is Health.OK
-        if not passed_again or not self._registry.all_quiet or self._queue.is_followed(connection.id):
+        if not passed_again or not self._registry.all_quiet or self._queue.is_checked_often(connection.id):
             return _NEWS_SECONDS
         if len(self._recording) >= self._most_recording // 2:
             return _NEWS_SECONDS

@@ -135,14 +135,14 @@ class Deliverer:
             return False
         if breaker.healthy and self._resend_due() and not self._resent_last:
             return await self._resend(breaker)
-        following, rows, previous = await self._database.read(partial(self._next_deliveries, breaker, room))
-        self._collecting = following.wait is not None
-        if following.groups:
-            groups = following.groups[:_MERGES_AT_ONCE]
+        upcoming, rows, previous = await self._database.read(partial(self._next_deliveries, breaker, room))
+        self._collecting = upcoming.wait is not None
+        if upcoming.groups:
+            groups = upcoming.groups[:_MERGES_AT_ONCE]
             await self._database.write(partial(merge, self._receiver.name, self._identity, groups, self._clock.now()))
             return True
         if rows:
-            return await self._fly(rows, previous, following.counted)
+            return await self._fly(rows, previous, upcoming.counted)
         # A failing receiver is probed with what is pending; with its open alerts only when nothing is.
         return self._resend_due() and await self._resend(breaker)
 
@@ -174,8 +174,8 @@ class Deliverer:
         now = self._clock.now()
         pending = [self._pending(row, breaker, now) for row in pending_deliveries(reader, self._receiver.name)]
         room = len(pending) if breaker.refusing else room
-        following = digests.plan(pending, self._recently_sent(), now, self._policy.digest, collecting=self._collecting, room=room)
-        chosen = following.now
+        upcoming = digests.plan(pending, self._recently_sent(), now, self._policy.digest, collecting=self._collecting, room=room)
+        chosen = upcoming.now
         if breaker.refusing and chosen:
             # Each time another message: if two in a row were at fault themselves, the third is accepted.
             chosen = (min(chosen, key=lambda delivery: (delivery.attempts, delivery.id)),)
@@ -183,7 +183,7 @@ class Deliverer:
         previous: dict[int, bytes | None] = {}
         if self._type is not None and self._type.repeat is not None:
             previous = {row.id: last_delivered(reader, self._receiver.name, row.incident_key) for row in rows}
-        return following, rows, previous
+        return upcoming, rows, previous
 
     def _pending(self, row: PendingRow, breaker: CircuitBreaker, now: datetime) -> PendingDelivery:
         left = row.next_attempt_at - now

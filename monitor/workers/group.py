@@ -134,10 +134,10 @@ class WorkerGroup:
         for loop in self._loops.get(kind, ()):
             loop.wake.set()
 
-    def remind(self, kind: str) -> None:
+    def wake_if_due(self, kind: str) -> None:
         """The same for those that have something to do, as far as they know that."""
         for loop in self._loops.get(kind, ()):
-            loop.remind()
+            loop.wake_if_due()
 
     async def drain(self, *, seconds: float, abort: asyncio.Event) -> list[str]:
         """Let the loops finish their current step, at most *seconds*; returns the names of those that were cancelled."""

@@ -30,7 +30,7 @@ async def test_an_account_is_removed(postgres_server: PostgresServer, tmp_path: 
         await eventually(lambda: any(post.type == "connection.failed" for post in made.posts()), what="failed")
         (tmp_path / "a.yaml").write_text(without.replace("NODE", "a").replace("PORT", str(made.ports["a"])) + "\n")
         made.signal("a", signal.SIGHUP)
-        await eventually(lambda: "cluster.config_not_current" in made.log("b"), what="the other one has the old file")
+        await eventually(lambda: "config.superseded" in made.log("b"), what="the other one has the old file")
         made.signal("b", signal.SIGTERM)
         assert await made.ended("b") == 0
         made.start("b", text=made.text)

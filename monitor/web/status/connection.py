@@ -114,8 +114,8 @@ def past_row_of(view: ConnectionView, now: datetime) -> ConnectionRow:
     state = view.state
     if state.last_check_at is not None and state.last_reason is not None:
         outcome = {Outcome.PASSED: "passed", Outcome.FAILED: "failed"}.get(outcome_of(state.last_reason), "was inconclusive")
-        cause = "" if outcome == "passed" else f": {reason_text(state.last_reason)}"
-        notes.append(Note(f"Its last check, {ago(state.last_check_at, now)}, {outcome}{cause}.", quoted=state.last_detail))
+        why = "" if outcome == "passed" else f": {reason_text(state.last_reason)}"
+        notes.append(Note(f"Its last check, {ago(state.last_check_at, now)}, {outcome}{why}.", quoted=state.last_detail))
     return replace(
         row_of(view, (), now), status=DisplayStatus.UNKNOWN, tone=Tone.IDLE, label=RETIRED, since=None, lasting="", notes=tuple(notes)
     )
@@ -188,8 +188,8 @@ def _last_check_note(state: ConnectionState) -> Iterator[Note]:
     if state.last_reason is not None and outcome_of(state.last_reason) is Outcome.INCONCLUSIVE:
         yield Note(f"The last check was inconclusive: {reason_text(state.last_reason)}.")
     elif state.pending is not None and state.health is Health.OK:
-        cause = reason_text(state.last_reason) if state.last_reason is not None else "it failed"
-        yield Note(f"The last check failed and is being confirmed: {cause}.", quoted=state.last_detail)
+        why = reason_text(state.last_reason) if state.last_reason is not None else "it failed"
+        yield Note(f"The last check failed and is being confirmed: {why}.", quoted=state.last_detail)
     elif state.pending is not None and state.pending.health is Health.OK:
         yield Note("The last check passed; one more confirms it.")
 
