@@ -71,9 +71,6 @@ class App:
     One running monitor.
 
     Args:
-        config: the configuration to start with.
-        clock: the time.
-        signals: requests to stop and to reload.
         reread: reads the configuration again; raises ConfigError with every problem.
         manager: the service manager to notify.
         limits: how long each part may stand still before the service manager is no longer pinged.

@@ -195,7 +195,6 @@ class ApiError(MonitorError):
     The API gave no verdict.
 
     Attributes:
-        reason: which kind of trouble, from the closed enum.
         detail: what happened, cleaned and redacted, at most 500 characters.
         retry_after: how long the API asked us to wait, or None.
         http_status: the status code, or None when no answer arrived.

@@ -134,7 +134,6 @@ def clean(text: str, limit: int = TEXT_LIMIT, secrets: tuple[str, ...] = ()) -> 
 
     Args:
         text: anything, lone surrogates and megabytes included.
-        limit: most characters that are kept.
         secrets: exact texts to take out besides what looks like a secret.
     """
     return _cleaned_short(text, limit, secrets) if len(text) <= _SHORT else _cleaned(text, limit, secrets)

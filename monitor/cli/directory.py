@@ -21,10 +21,7 @@ class Directory:
     Everything that is known by a name, for resolving the words that people read in tables and write in commands.
 
     Attributes:
-        connections: those that are watched.
         names: connection id to the names that it has: the configured one, and those of the API.
-        users: managed users by id.
-        accounts: names of accounts.
         labels: names of labels in the configuration.
     """
 

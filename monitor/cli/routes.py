@@ -52,10 +52,8 @@ class RouteTest:
     What the configuration does with one notification.
 
     Attributes:
-        facts: what matchers apply to.
         passed: the routes before the one that takes it, each with the matcher that does not match.
         taken: the route that takes it; None when none does, or there are none.
-        receivers: who would be notified.
         suppressed: what suppresses it now, and until when; None for nothing.
     """
 

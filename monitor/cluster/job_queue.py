@@ -23,16 +23,7 @@ Handler = Callable[[str], Awaitable[None]]
 
 
 class JobQueue:
-    """
-    The jobs of Procrastinate.
-
-    Args:
-        conninfo: the address of the database, as libpq reads it.
-        clock: the time.
-
-    Attributes:
-        up: whether jobs are waited for.
-    """
+    """The jobs of Procrastinate."""
 
     def __init__(self, conninfo: str, clock: Clock) -> None:
         self.up = False

@@ -50,9 +50,7 @@ class Turn:
     One shard that this node tends.
 
     Attributes:
-        group: its workers.
         ends_at: when it may be given up for a configuration that is not current, in monotonic seconds.
-        account: the account, where it is one.
         paused_until: until when the API asked the account to wait, as its row says.
         asked_at: when an operator last asked for a check of the account at another node.
     """

@@ -44,8 +44,6 @@ def load(
     not exist and `$POSTPOST_API_KEY` (or `$PUBLORA_API_KEY`) is set, the result is `default_config`.
 
     Args:
-        path: the file; None for the default location.
-        environ: the environment; None for the process's own.
         check_template: returns the problems of a receiver's template.
         after_reading: called once the file is read, before the files that it names are.
 

@@ -153,7 +153,6 @@ class SecretFiles:
         original: the document before expansion; distinguishes a secret in plain text from a reference.
         values: every secret, to be masked in error texts.
         web_file: the content of the file of `web.config_file`; None if it is broken.
-        files: every file that the document names.
     """
 
     document: YamlDocument

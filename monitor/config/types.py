@@ -240,15 +240,7 @@ def parse_listen(value: str) -> tuple[str, int]:
 
 @dataclass(frozen=True, slots=True)
 class Key:
-    """
-    One key of a section.
-
-    Attributes:
-        name: as the file spells it.
-        attribute: as Python spells it.
-        section: the section below it, if any.
-        shape: whether its value is a plain value or a section, a list, or a mapping by name.
-    """
+    """One key of a section."""
 
     name: str
     attribute: str

@@ -23,10 +23,8 @@ class Draft:
     As much of a configuration as is valid.
 
     Attributes:
-        document: what it is made from.
         sections: section name → valid section; a broken or absent one is missing.
         items: list name → position → valid item.
-        problems: what is broken.
         web_file: the content of the file of `web.config_file`; None if it is broken.
         files: the files with secrets, and that one.
     """

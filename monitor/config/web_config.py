@@ -133,7 +133,6 @@ class WebConfigReader:
 
     Attributes:
         config: the content of the file, as far as it can be used.
-        problems: what is wrong with it, each with file and line.
         warnings: what works but is probably not meant.
     """
 

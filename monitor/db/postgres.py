@@ -69,8 +69,6 @@ class PostgresBackend:
     One PostgreSQL database. See `Backend`.
 
     Args:
-        address: of the server, with user and database.
-        owner: names this instance to others.
         lease: after so long without a commit this instance counts as gone.
         standby: whether `open` waits a moment for another instance's lock, and leaves it to that one after a restart of the server.
     """

@@ -21,14 +21,7 @@ OFTEN_PAUSE_SECONDS = 5.0
 
 
 class CheckQueue:
-    """
-    The due connections of one account.
-
-    Args:
-        account: its name.
-        engine: what is known.
-        on_scheduled: called with an id and its new due time whenever a check is scheduled.
-    """
+    """The due connections of one account."""
 
     def __init__(self, account: str, engine: Engine, on_scheduled: Callable[[int, float], None] = lambda _id, _due: None) -> None:
         self._account = account

@@ -86,7 +86,6 @@ class ConnectionSpec:
     Attributes:
         user_id: the managed user, or "" for the account's owner.
         expect: `auto`, `ok` or `unsupported`.
-        listed: whether the API's list has it.
         user_name: what the configuration calls the managed user.
     """
 

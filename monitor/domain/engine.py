@@ -61,12 +61,8 @@ class EngineConfig:
 
     Attributes:
         api_host: names the API scope.
-        accounts: all of them; empty means that no scope is ever orphaned.
-        false_negatives: answers known to be wrong.
-        platform_texts: what the error texts of the platforms mean.
         recurring_silences: those of the configuration, quiet hours among them.
         receivers: those that a notification may go to; without routes, all of them.
-        user_labels: the labels of managed users, by id.
         fast_path: whether the usual case of a check is evaluated the short way (`usual_case`).
     """
 
@@ -106,7 +102,6 @@ class Engine:
     to one thread.
 
     Attributes:
-        config: what the configuration means.
         watching_since: since when connections are checked without a gap.
         rounding_evidence: how the API prints the time that tokens have left, as far as its lists have shown.
         scope_closures: counts the scope incidents that closed.

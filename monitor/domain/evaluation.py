@@ -33,13 +33,10 @@ class EvaluationInput:
     What must be known to evaluate a connection.
 
     Attributes:
-        above: the scopes above the connection.
         scopes: state of every scope above the connection that has one.
-        member_counts: how many connections are below a scope.
         watching_since: since when this process checks without a gap.
         window: how far back API checks count.
         rounding: how the API prints the time that tokens have left, as far as learned.
-        controls: silences, quiet hours and acknowledgements.
         elsewhere_at: when another account was last answered.
         followed: the scopes above the connection that another node of a cluster decides.
     """
@@ -65,7 +62,6 @@ class Evaluation:
 
     Attributes:
         connection, state: the connection and its new state; None when only scopes were evaluated.
-        scopes: the scopes that changed.
         next_check: from the check to the connection's next one; None when no check was evaluated.
         canary, probe: the scope above that lets only canaries through, or that is suspected, and how far apart its checks are.
         usual: the check was the usual case (`usual_case`): its row of history says all that changed.

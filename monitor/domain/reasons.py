@@ -79,15 +79,7 @@ class Advice(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Meaning:
-    """
-    What follows from a reason.
-
-    Attributes:
-        outcome: passed, failed, inconclusive or unsupported.
-        scope: what the cause affects.
-        health: the connection's health once confirmed; None when the reason is not evidence.
-        advice: what to do about it.
-    """
+    """What follows from a reason. *scope*: what the cause affects; *advice*: what to do about it."""
 
     outcome: Outcome
     scope: Scope

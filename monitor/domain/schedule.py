@@ -87,10 +87,7 @@ def next_check_in(
     Return the time from the end of one check to the next.
 
     Args:
-        connection: the checked connection.
-        state: its state after the check.
         now: when the check ended, wall clock.
-        policy: has the pauses.
         verdict_reason: the reason of the check's verdict; None when there is no verdict.
         reminders: when reminders are due; each is preceded by a check.
 

@@ -63,9 +63,7 @@ class FailurePeriod:
     The current or the last confirmed failure of a connection.
 
     Attributes:
-        failed_at: its first failed check.
         worked_at: the last passed check before it; None when none had passed.
-        ended_at: the first check after it that did not fail; None while it lasts.
         cause, detail: the confirmed reason, in the words of the last check that showed it.
         cause_since: when a check first showed a cause that asks for the same work.
         failed_posts, last_failed_post_at: posting errors seen that are dated within it, and the last of them.
@@ -100,9 +98,7 @@ class LastNotified:
     What receivers were last notified of, for one topic.
 
     Attributes:
-        level: the level; `fine` when the incident was closed, or before the first notification.
         number, opened_at: the incident's.
-        at: when the notification was decided.
         reminders: how many reminders of it followed.
         merged: the notification of another topic included it: an expired token within the failure that it caused, or the failure within
             the incident of the token.
@@ -137,8 +133,6 @@ class TopicState:
     The state of one topic of a connection or scope.
 
     Attributes:
-        level: the current level; `fine` means that no incident is open.
-        since: when that level began.
         number: of the open or the last incident; they are counted per topic.
         opened_at: when that incident opened.
         notified: what receivers were last notified of. A notification is pending while `notified.level` differs from `level`.
@@ -159,12 +153,9 @@ class ConnectionState:
     Attributes:
         health, since: the confirmed health, and when it began.
         reason, detail: of the last conclusive check.
-        pending: evidence for another health, not confirmed yet.
-        failure: the current or the last confirmed failure.
         pending_cause: evidence for another cause of the failure, not confirmed yet.
         last_check_at, last_reason, last_detail: of the last check, conclusive or not.
         first_evidence_at, last_evidence_at: the first and the last conclusive check.
-        last_passed_at: the last passed check.
         failures, first_failed_at: failed checks in a row, and the first of them.
         passed_before: whether any check ever passed.
         permissions: every permission that a passed check ever reported, without those whose loss was accepted since.
@@ -174,7 +165,6 @@ class ConnectionState:
         last_successful_post_at, last_error: the last post that succeeded, and the last posting error, by the API's clock.
         server_ahead: by how much the API's clock is ahead of ours, as its last answers showed; zero when the clocks agree.
         explained_error_at: when the last posting error occurred that a failure or a scope incident explains.
-        token: what is believed of the token's end.
         token_sightings: checks and listings in a row that agree about it.
         changes: recent changes of confirmed health, oldest first, for flap damping.
         pending_levels: levels that were seen but are not confirmed yet.

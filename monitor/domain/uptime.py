@@ -105,7 +105,6 @@ class UptimeInput:
     Attributes:
         monitored: from its first check until now, or until it was retired.
         evidence: its conclusive checks, oldest first: those of the span, and those before it as far back as *reach*.
-        incidents: those of the connection itself.
         excluded: silences, and incidents of scopes.
         reach: the most time that a check covers.
     """
@@ -123,8 +122,6 @@ class OpenOutage:
     The open incident of a connection, whose time is not added up yet.
 
     Attributes:
-        since: the first of the failed checks that opened it.
-        opened_at: when it opened.
         until: up to when the sums have been added up; None when nothing is yet.
     """
 

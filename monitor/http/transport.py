@@ -85,7 +85,6 @@ class Response:
     A response whose headers are complete.
 
     Attributes:
-        status: HTTP status.
         headers: those of `HEADERS` that it has, by lower-case name.
         body: its first bytes as they came, at most the limit of the request.
         truncated: whether it is longer than that.
@@ -157,8 +156,6 @@ class Transport:
         Send *request* and return its response, whatever its status; once more when its kept connection proves closed.
 
         Args:
-            request: with all its headers, its body in memory.
-            seconds: the total deadline.
             limit: how many bytes of the body are read.
             refuse: says of an IP address whether it must not be connected to.
             target: stands for path and query, so that one *request*, whose headers are written once, serves for many.

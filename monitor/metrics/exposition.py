@@ -49,7 +49,6 @@ class ProcessState:
     The process's own values.
 
     Attributes:
-        monitor: its name in notifications.
         receivers: names of all that are configured, so that one without pending deliveries shows a zero.
         disabled: receiver name -> whether its deliveries are disabled; without those of which that is not known yet.
         loops: loop name -> when it last finished a step.

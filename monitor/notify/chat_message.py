@@ -47,20 +47,14 @@ class ChatMessage:
 
     Attributes:
         type, why, severity: as the document has them.
-        over: whether the incident is closed.
         who: name of the connection or scope.
         title: status and name.
-        summary: everything in one line.
-        facts: names and values, in order.
         lines: the items of a digest, at most `MAX_LINES`.
         link: where to reconnect the account; empty for nowhere.
         page: the page of the connection, or of incidents; empty for nowhere.
         runbook: what the alert means and what to do; empty for nowhere.
-        id: of the message, the same over all attempts.
         key: of the incident; empty when there is none.
         opened_at: when the incident began, else when the document was made.
-        at: when the document was made.
-        data: the document's own `data`.
     """
 
     type: str

@@ -22,7 +22,6 @@ class RequestPacing:
     throttled, starts are twice as far apart for a minute, and come one by one.
 
     Attributes:
-        rate: starts per second.
         burst: starts that may come at once.
         free_at: when the budget is whole again.
         paused_until: nothing starts before.

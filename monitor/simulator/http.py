@@ -21,13 +21,7 @@ _SHUTDOWN_SECONDS = 3.0
 
 
 class LocalServer:
-    """
-    Calls one handler, without routing, logging or decoding, to be light on the CPU.
-
-    Args:
-        handler: returns the response, or None to close the connection.
-        clock: waits, and dates the responses.
-    """
+    """Calls one handler, without routing, logging or decoding, to be light on the CPU."""
 
     def __init__(self, handler: Callable[[web.BaseRequest], Awaitable[web.StreamResponse | None]], clock: Clock) -> None:
         self._handler = handler

@@ -55,8 +55,6 @@ def fleet(
     *size* healthy connections in a realistic mix of platforms, the same for the same *seed*.
 
     Args:
-        seed: of ids, names and the validity of tokens.
-        key: of the one account, `main`.
         users: how many managed users the connections are spread over; 0 makes them the owner's.
         progress: called with the number of connections, every 10,000.
     """

@@ -40,9 +40,7 @@ class Received:
     One delivery as it arrived.
 
     Attributes:
-        received_at: by the receiver's clock.
         headers: names in lower case.
-        body: the bytes.
         document: the body as JSON; None when it is not JSON.
         signature: `unchecked` when the receiver has no secret.
         status: what it was answered with; 0 for no answer.
@@ -91,7 +89,6 @@ class ReceiverServer:
 
     Attributes:
         received: the latest deliveries, oldest first, refused ones included; each is stored before it is answered.
-        total: how many came in all.
         url: where to send, ends in `/hook`; empty before the start.
     """
 

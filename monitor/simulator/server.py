@@ -52,7 +52,6 @@ class SimulatorServer:
 
     Attributes:
         world: may be changed at any time.
-        journal: the requests.
         base_url: ends in `/api/v1`; empty before the start.
     """
 

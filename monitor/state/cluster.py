@@ -47,7 +47,6 @@ class AccountRegistry(Registry):
 
     Attributes:
         holder: this process, as others know it.
-        board: what the node of `global` told last.
         signs: the platforms with a first failure here, each with the number of the findings that told of it.
         sent: the number of the last findings.
         failing_since: since when the API has answered none of the accounts; None while it answers.

@@ -22,7 +22,6 @@ def desired(
     All connections to watch, or those of one *account*.
 
     Args:
-        config: names connections, and says which accounts discover.
         known: connections of the database that are not retired; with *account* its own.
         appeared: keys that are new in a list.
         vanished: keys that are no longer listed; those that the configuration names stay watched.

@@ -25,9 +25,7 @@ class EvaluationConfig(EngineConfig):
     What the configuration asks for, as far as evaluating and notifying need it. A reload replaces it as a whole.
 
     Attributes:
-        identity: this monitor, for bodies and incident keys.
         discovering: the accounts whose connections are discovered.
-        users: the names of managed users, by id.
         selectors: the matchers of the selectors of `connections`, each with its place.
         requests_per_second: how many requests each account may send.
     """

@@ -64,10 +64,6 @@ class Registry(Engine):
 
     Attributes:
         versions, scope_versions: version of the row of a connection's state, or of a scope; 0 without a row.
-        outbox: what every receiver has pending.
-        storage_up: whether the database takes writes.
-        unmatched: matchers of routes and silences that match nothing known.
-        loads: what the checks of each account need, and may use.
         unrouted: how many notifications no route matched, since the start.
         on_unrouted: called for each of them, on the writer thread.
         make_unit: makes the unit of work of a transaction, where it is another one than usual.
@@ -360,7 +356,6 @@ class _Viewed:
     Attributes:
         order, config: of which connections and policy.
         views: connection id -> view, in this order.
-        connections: the same as the snapshot has them; None until it is asked for.
         incidents: connection id -> its open incidents; without those that have none.
         open_scopes: the scopes with an open incident.
         proven: the accounts of which a check was conclusive.

@@ -108,11 +108,9 @@ def state_text(
     Why a connection is in its state, in one clause; empty when it works.
 
     Args:
-        state: what is known of it.
         open_topics: the topics that have an open incident.
         suppressed_by: the open scope incident above it, or None.
         level: of the topic `connection`.
-        users: names of managed users by id.
     """
     if suppressed_by is not None:
         title = title_of(suppressed_by, users)

@@ -34,7 +34,6 @@ class DeliveryRecord:
     Attributes:
         number: names it for `deliveries retry`.
         state: `pending`, `delivered`, `dead` or `cancelled`.
-        attempts: oldest first.
         in_digest: it is part of a digest.
         superseded: it is a reminder, and a newer notification replaced it.
     """
@@ -67,9 +66,6 @@ class ConnectionReport:
     Attributes:
         above: every scope above it that has a state, the widest cause first.
         notifications: the latest about it, newest first.
-        controls: silences, quiet hours and acknowledgements.
-        instance: the name of this monitor in incident keys.
-        retired: it is no longer watched.
         dashboard_url: where to reconnect it; empty without one.
         entries: those of the configuration that apply to it, the one that takes precedence last.
     """

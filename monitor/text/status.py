@@ -98,7 +98,6 @@ def overall_of(snapshot: Snapshot, counts: Mapping[DisplayStatus, int], urgent: 
     The overall state, the worst first.
 
     Args:
-        snapshot: the snapshot.
         counts: display status -> how many connections.
         urgent: whether a connection that still works has a critical incident.
     """

@@ -99,7 +99,6 @@ class Actions:
         write: runs a function in one write transaction.
         check_now: has a connection tested soon, through the rate limiter of its account, and often for two minutes; False when nothing
             checks it.
-        clock: the time.
         dashboard: gives the address where connections are reconnected; empty without one.
     """
 

@@ -38,13 +38,7 @@ class TooManyAttempts(Exception):
 
 
 class PasswordVerifier:
-    """
-    Verifies passwords, one at a time in a thread, and remembers the results.
-
-    Args:
-        users: name → bcrypt hash.
-        most_pending: how many passwords may wait for the thread.
-    """
+    """Verifies passwords, one at a time in a thread, and remembers the results."""
 
     def __init__(self, users: Mapping[str, str], *, most_pending: int = _MOST_PENDING) -> None:
         self._users = {name: hashed.encode() for name, hashed in users.items()}
@@ -149,13 +143,7 @@ def _is_address(host: str) -> bool:
 
 @dataclass(frozen=True, slots=True)
 class Credentials:
-    """
-    The content of an `Authorization` header.
-
-    Attributes:
-        user: None when it names none.
-        secret: a token or a password; empty when there is none.
-    """
+    """The content of an `Authorization` header."""
 
     user: str | None = None
     secret: str = ""
@@ -187,9 +175,7 @@ class Authenticator:
     Decides who has access, by one configuration.
 
     Attributes:
-        hosts: the hosts that a request may name.
         token: grants access; None: there is none.
-        passwords: of the users; None: there are none.
         names: a client's certificate must hold one of these; empty: it need not.
         tls: None: plain HTTP.
     """

@@ -21,7 +21,6 @@ class ReadLimiter:
     The reads of the web port.
 
     Args:
-        read: reads the database; None when there is none.
         at_once: most reads at the same time.
         patience_seconds: the longest wait for a turn, and the longest for a result.
     """

@@ -43,14 +43,7 @@ class _Kept:
 
 
 class ResponseCache:
-    """
-    The pages and documents that were answered last.
-
-    Args:
-        snapshots: what they show.
-        clock: the time.
-        fresh_seconds: how old an answer may be; it may be older while the snapshot shows the same.
-    """
+    """The pages and documents that were answered last."""
 
     def __init__(self, snapshots: SnapshotCache, clock: Clock, fresh_seconds: float) -> None:
         self._snapshots = snapshots

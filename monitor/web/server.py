@@ -107,21 +107,11 @@ class WebServer:
     The web port.
 
     Args:
-        settings: where to listen, and who has access.
-        file: the content of the file `web.config_file`.
-        metrics: the counters.
         source: gives the snapshot; called at most once per *fresh_seconds*.
         exported: gives the one that the metrics are made of, where that is another one.
-        clock: the time.
-        readiness: whether the daemon works, and why not.
-        policy: gives the policy in force.
         read: reads the database; without it, whatever needs rows is unavailable.
-        instance: names this monitor in incident keys.
-        engine: what explains and forecasts.
-        limits: limits of the connections.
         actions: does what operators ask for while `web.actions` is on; without it nothing can be changed.
         reload: reloads the configuration while `web.lifecycle` is on, and returns how many problems refused it; None for never.
-        fresh_seconds: how old an answer may be.
 
     Attributes:
         limiter: counts the open connections.

@@ -47,12 +47,7 @@ _LONGEST_WAIT_SECONDS = 1.0
 
 
 class Checker:
-    """
-    Checks the connections of one account, *concurrency* at a time: at most one request and one transaction for each check.
-
-    Attributes:
-        name: the name of its loop.
-    """
+    """Checks the connections of one account, *concurrency* at a time: at most one request and one transaction for each check."""
 
     def __init__(
         self,

@@ -78,7 +78,6 @@ class StorageOutage:
     Attributes:
         failing_since: when this outage was first seen, monotonic seconds.
         incident: the incident as it will be recorded, once the outage has lasted; None without one.
-        webhook_id, body: the message of this outage.
         notified: the receivers that accepted it.
         accepted_at: receiver to when it last accepted such a message, monotonic seconds.
         retry_at: when the receivers that refused it are tried again, monotonic seconds.

@@ -118,10 +118,8 @@ class MemberBackend(PostgresBackend):
     The PostgreSQL database of a cluster. See `PostgresBackend`.
 
     Args:
-        address: of the server, with user and database.
         member: this node; its holder is set here.
         lease: after so long without a commit another node takes over.
-        clock: the time.
     """
 
     # Soon enough after the server is back to keep the lease.

@@ -104,7 +104,6 @@ class LatestNotification:
     The latest notification of one incident, and who has what.
 
     Attributes:
-        key: of the incident.
         holders: the receivers that have, or are about to get, some notification of the incident.
         own: receiver to the id and state of its delivery of this very notification.
     """

@@ -19,7 +19,6 @@ class Finding:
         account, user_id: whose list it is, or whose connections changed.
         at: when the answer came; None without one.
         reason, detail: the verdict on the answer.
-        state: the connection's state, when its row changed.
         scope: the state of a scope of the account, when its row changed.
         sign: the check shows a failure of the connection for the first time.
         relisted: other connections of the account are watched now.

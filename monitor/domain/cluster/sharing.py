@@ -24,13 +24,11 @@ class NodeRow:
     One node of the cluster, as its row says.
 
     Attributes:
-        node: its name.
         holder: the process that has the name now.
         host, url, version: where it runs, how peers reach its web port, its release.
         config: what its configuration means, as a hash.
         weight: how much it takes, compared with others.
         drained: an operator wants it to take nothing.
-        joined_at: when it started.
         alive: its lease has not run out.
         unfit: why it takes no work for now; empty when it does.
     """
@@ -54,7 +52,6 @@ class Shard:
     One shard, as its row says.
 
     Attributes:
-        node: who tends it; None while nothing does.
         weight: about how many checks a second it needs.
         free_for: how long it has had no node.
         since: since when it is tended without a gap.
@@ -71,13 +68,7 @@ class Shard:
 
 @dataclass(frozen=True, slots=True)
 class ClusterView:
-    """
-    The rows of the cluster at one moment.
-
-    Attributes:
-        now: the server's clock.
-        config: the configuration that is current: nodes with another one take nothing.
-    """
+    """The rows of the cluster at one moment."""
 
     now: datetime
     members: Sequence[NodeRow] = ()

@@ -47,12 +47,9 @@ class AttemptResult:
     How one attempt ended.
 
     Attributes:
-        reason: from the closed enum.
         poison: the receiver works but refuses this very body.
-        http_status: None when no answer arrived.
         retry_after: the pause that the receiver requested, or None.
         detail: what happened, for people; never the receiver's address.
-        took: how long the attempt lasted.
         sent: whether a request was sent: some receiver types skip some notifications.
     """
 
@@ -86,7 +83,6 @@ class CircuitBreaker:
     The health of one receiver; stored as JSON.
 
     Attributes:
-        failures: failed attempts in a row.
         failing_since: when the first of them ended.
         retry_at: nothing is sent before that.
         disabled_at: when it answered 410 for the last of `GONE_ATTEMPTS` times; see `release`.

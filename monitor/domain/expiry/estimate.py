@@ -51,13 +51,9 @@ def apply(
     Return the belief after one more test, and whether the token was renewed or its life shortened.
 
     Args:
-        belief: the belief before.
         life: the reply's `tokenExpiresIn`.
-        passed: whether the test passed; the null of a failed test is ignored.
         sent_at: when the request was sent, our wall clock.
-        at: when the reply arrived, our wall clock.
         server_at: the reply's `Date`, or None.
-        policy: the platform's.
         rounding: the server's, as far as known from lists.
     """
     if life.says is TokenSays.LEFT:

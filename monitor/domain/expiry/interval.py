@@ -78,7 +78,6 @@ def end_of(life: TokenLife, printed: Interval, rounding: Rounding) -> Interval:
 
     Args:
         life: a value that says `TokenSays.LEFT`.
-        printed: when it was printed.
         rounding: the server's; while unknown, the result covers every rounding.
 
     Raises:

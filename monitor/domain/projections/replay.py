@@ -28,14 +28,7 @@ _BARE = frozenset({Reason.CONNECTION_MISSING, Reason.ID_REFUSED, Reason.ID_UNSUP
 
 
 class Replay:
-    """
-    One history. `notifications` collects the notifications in order; the reader may empty it.
-
-    Args:
-        config: with the policy, the answers known to be wrong and the recurring silences.
-        began_at: when monitoring began.
-        silences: all of the history's.
-    """
+    """One history. `notifications` collects the notifications in order; the reader may empty it. *silences*: all of the history's."""
 
     def __init__(self, config: EngineConfig, began_at: datetime, silences: Iterable[Silence] = ()) -> None:
         self.notifications: list[Notification] = []

@@ -22,7 +22,6 @@ class PlatformText:
     Attributes:
         platforms: lower case; `"*"` is any platform.
         patterns: regular expressions; one of them is found in the message, ignoring case.
-        reason: the reason of the verdict, one of `TEXT_REASONS`.
 
     Raises:
         ValueError: a pattern is not a valid regular expression, or the reason is none of a platform's error.

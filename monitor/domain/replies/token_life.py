@@ -53,7 +53,6 @@ class TokenLife:
     One `tokenExpiresIn`, parsed.
 
     Attributes:
-        says: the kind: time left, expired, nothing (null), or not parsed.
         left: the printed duration; for `"< 1h"` the upper bound.
         unit: the step of the printed value (an hour, a day, a minute); for `"< n"` equal to *left*.
         below: True for the `"< n"` form: the time left is in [0, left).

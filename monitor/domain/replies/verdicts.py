@@ -57,7 +57,6 @@ class FalseNegativeRule:
     A failure that the API's test is known to report for working connections.
 
     Attributes:
-        platform: the platform, lower case, or `"*"`.
         id_pattern: regular expression that matches the whole platform id.
         message_pattern: regular expression that is searched in the message, ignoring case.
         reason: the reason of the verdict; one with the outcome `unsupported`.
@@ -115,10 +114,8 @@ def judge(
     Return the verdict on one answer about *connection*.
 
     Args:
-        answer: the parsed reply, or the error.
         connection: its `expect` and `listed` decide whether a failure means "cannot be tested".
         rules: the known false negatives; not applied where the operator expects `ok`.
-        texts: the error texts of the platforms.
     """
     if isinstance(answer, ApiError):
         return _judge_error(answer, connection)

@@ -26,7 +26,6 @@ class ReceiverRule:
     A receiver as routing sees it.
 
     Attributes:
-        name: its name.
         send_resolved: whether it gets notifications of closed incidents.
         keeps_incidents: whether it opens and closes incidents; people read a chat, where one message is enough for two that end together.
     """

@@ -198,10 +198,7 @@ def advance_service(
     Return the state of an account's service scope after *observation*.
 
     Args:
-        state: the state before.
         api: the state of the API scope, after the same observation.
-        observation: of one of the account's connections, or of its lists.
-        policy: the thresholds.
         window: how far back checks count.
         members, total: number of connections of the account, and of all accounts.
         elsewhere_at: when a check of another account last succeeded.

@@ -36,12 +36,9 @@ class Member:
     One connection of a platform, as the rule sees it.
 
     Attributes:
-        looked_at: its last evidence.
         reason, detail: of the failure that the last evidence shows; None and empty when it passed.
         since: since when it fails so.
         counted: the failure was seen twice.
-        broken: its confirmed health is error.
-        notified: receivers know of it already.
         witness: they do, and its last check shows trouble of the platform itself: no cause of its own.
     """
 
@@ -144,7 +141,6 @@ class Sight:
     Attributes:
         members: the connections of the platform; while it is only open, those that fail.
         window: how far back checks count: two rounds or more.
-        watching_since: since when connections are checked without a gap.
         looking: the platform is suspected; until that is decided no incident there is over.
         silenced: whether a silence suppresses the failure of a connection.
     """

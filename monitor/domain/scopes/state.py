@@ -52,7 +52,6 @@ class Bucket:
     The checks of one slice of time, counted.
 
     Attributes:
-        attempts: all checks.
         bad: those that failed because of the API.
         crashed: those that failed for one connection, in a way that means a failing API when many connections do.
         first_id, last_id: the first and the last connection whose check was bad or crashed.
@@ -104,7 +103,6 @@ class ScopeState:
 
     Attributes:
         suspect_at: since when the opening condition holds.
-        last_bad_at: the last failure.
         reason, detail: of the last failure.
         buckets: recent checks, oldest first (API only).
         streak: the current run of bad checks (API only).
@@ -116,12 +114,10 @@ class ScopeState:
         earlier_reasons: the reasons that its open incident had before `reason` (platform and group only).
         left: those that still fail, where others of them work again, or, once it is closed, fail all the same (platform and group only).
         notify_at: before this time the incident is not notified.
-        covered: the incident of a wider scope is notified instead.
         last_good_at: the last check that did not fail because of the API (service only).
         closed_at: when the last incident closed; connections below it count as watched since then.
         closed_why: why the last incident closed (`REMOVED`); empty when the scope recovered.
         changes: when its incident recently opened or closed, oldest first.
-        affected: number of connections that its incident affects.
         seq: the number of the last notification about this scope.
         unknown: what a newer release wrote into the row, kept for it.
     """

@@ -19,7 +19,6 @@ class Acceptance:
     The last accepted loss of one connection.
 
     Attributes:
-        connection_id: the connection.
         permissions: those that it may lack.
         at: when it was accepted; it tells the acceptances of a connection apart.
         author, reason: the operator, and a comment, which may be empty.

@@ -16,15 +16,7 @@ _LONGEST = timedelta.max
 
 @dataclass(frozen=True, slots=True)
 class Ack:
-    """
-    One acknowledgement.
-
-    Attributes:
-        topic, subject, number: the incident.
-        level: of the incident when it was acknowledged.
-        at: when it was acknowledged.
-        author, reason: the operator, and a comment.
-    """
+    """One acknowledgement."""
 
     topic: Topic
     subject: str

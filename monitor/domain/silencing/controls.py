@@ -26,9 +26,7 @@ class Controls:
     Attributes:
         silences: the operators' silences that are not over.
         recurring: the silences of the configuration, quiet hours among them.
-        acks: the acknowledgements of open incidents.
         member: finds a monitored connection by its id.
-        user_labels: the labels of managed users, which their incidents have.
         accepted: the last accepted loss of permissions by connection id.
     """
 

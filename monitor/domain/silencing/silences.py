@@ -31,7 +31,6 @@ class Silence:
 
     Attributes:
         match: the matchers, all of which a notification must match; written as in a `Route`, never empty.
-        author, reason: the operator, and a comment.
         expired_at: when it was ended early, else None.
     """
 

@@ -103,7 +103,6 @@ class OutboxView:
     Attributes:
         disabled: it answered HTTP 410 several times in a row.
         failing_since: when the first of the failures in a row ended.
-        refusing: it refuses every message.
         in_trouble: it can't be relied on: disabled, or its outage was reported.
     """
 
@@ -123,8 +122,6 @@ class ClusterFacts:
     Attributes:
         node, version, config: its name, release and the hash of its configuration.
         config_current: whether that is the configuration of the cluster.
-        nodes: how many are alive.
-        shards: how many it tends.
         free: how many have no node; None where another one tends `global`.
         lease_remaining: for how many seconds it may send requests without another commit.
         queue_up: whether it waits for jobs.
@@ -150,13 +147,9 @@ class Snapshot:
 
     Attributes:
         connections: ordered by account label, platform and id.
-        incidents: the open ones, ordered by when they opened.
         accounts: account name to whether the API accepts its key; None while unknown.
         api_up: whether the API answers; None while unknown.
-        storage_up: whether the database accepts writes.
-        outbox: receiver name to its pending deliveries.
         suspected: the scopes that seem to fail, without an incident yet.
-        controls: silences and acknowledgements.
         unmatched: matchers of routes and silences that match nothing known.
         unrouted: how many notifications no route matched, since the start.
         loads: what the checks of each account need, and may use.
@@ -165,7 +158,6 @@ class Snapshot:
         notices: what was lost lately, without an incident.
         active: names the instance that is active while this one is a standby; "" otherwise.
         heartbeat_problem: why heartbeats are withheld, where that was asked for; "" while they are not.
-        cluster: what is exported of a node of a cluster, whose snapshot holds its own shards alone; None without one.
     """
 
     taken_at: datetime

@@ -130,8 +130,6 @@ class ConnectionFilter:
     The connections that pages, API and command line select; an empty field selects all.
 
     Attributes:
-        statuses: names of display statuses, or `TROUBLE` for all that call for attention.
-        accounts: names of accounts, or `account/user`.
         labels: pairs such as `team=social`, of which a connection must have all; a name alone asks for any value.
         text: must occur in a name of the connection.
     """

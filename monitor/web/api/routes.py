@@ -23,8 +23,6 @@ class ApiRoute:
     Attributes:
         path: `{name}` stands for a parameter.
         operation: its name for clients that are generated from the description.
-        summary: one line for readers of the description.
-        answer: the handler.
         query: its parameters, those in the path included.
         shape: what the answer holds; None: a badge.
         refusals: the statuses that it answers with besides those that all do.

@@ -35,7 +35,6 @@ class ActionForm:
 
     Attributes:
         back: the page it belongs to, relative to the root.
-        asks_reason: whether the form has a field for the reason.
         run: does it, with author and reason; returns what was done, and the path of the action that undoes it, or "".
         leads_to: the address elsewhere that follows when it is done; empty: a page says what was done.
     """

@@ -53,7 +53,6 @@ class Bar:
     Attributes:
         percent: the uptime; empty when no time counts.
         counted: of how much time the uptime is, where that is not nearly all of it: `of the 51s counted`.
-        text: the whole bar as one sentence.
         troubled: the first days with downtime, newest first.
     """
 
@@ -168,10 +167,7 @@ class Spark:
 
     Attributes:
         points: as SVG writes them.
-        last: the duration of the last check.
-        text: the whole line as one sentence.
         top: the duration at the upper edge.
-        since, until: the first and the last check.
         failed, clipped: where checks failed, and where one took longer than `top`.
     """
 

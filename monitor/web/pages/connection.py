@@ -81,10 +81,7 @@ class Profile:
 
     Attributes:
         past: whether the database could be read; without it everything below is empty.
-        windows: periods that end now, and the uptime in each.
-        cards: what is wrong above the connection.
         explanation: why it is believed to be as it is shown.
-        trail: what operators did about it.
         acceptable: the lost permissions that an operator may accept.
         response: the chart of the chosen window of response times; None where there are too few checks.
         older_checks, older_incidents: where there are more; empty where there are none.

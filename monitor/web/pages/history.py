@@ -95,7 +95,6 @@ class HistoryQuery:
 
     Attributes:
         checks_before: only checks that ended before it.
-        checks_since: only checks that ended at it or later.
         incidents_before: only incidents with a smaller id.
         response: the window of the response times, other than the last checks.
     """

@@ -55,9 +55,7 @@ class IncidentPanel:
 
     Attributes:
         key: unique on a page, and the same at every refresh.
-        subject: None for a scope.
         suppressed_by: its acknowledgement, and the silences of its notifications.
-        commands: to acknowledge or silence it.
         action: the part of an address that names it, while it is open.
     """
 
@@ -229,7 +227,6 @@ class IncidentsPage:
         newer, older: addresses of the neighbouring pages; empty where there are none.
         past: whether the database could be read; without it no closed incident is shown.
         later: whether this is a later page of closed incidents, which shows no open ones.
-        silences: the active ones, the first to end first.
     """
 
     text: str

@@ -46,8 +46,6 @@ class PreflightPage:
 
     Attributes:
         choices: connections to choose from: id, name, and whether it is chosen; empty when there are too many: then ids are typed.
-        typed: the chosen ids as text.
-        at: the time as the form has it.
         answer: of all together; None when nothing is chosen.
     """
 

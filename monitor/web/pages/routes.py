@@ -65,23 +65,7 @@ _EXPLAINED = 5
 
 
 class Site:
-    """
-    The pages.
-
-    Args:
-        snapshots: the present.
-        reads: the past.
-        clock: the time.
-        policy: gives the policy in force.
-        present: what is in memory besides the snapshot.
-        instance: names this monitor in incident keys.
-        actions: does what operators ask for; gives None while they may not.
-        dashboard: gives the address where connections are reconnected; empty without one.
-        description: gives the OpenAPI document.
-
-    Attributes:
-        actions: the forms of operators.
-    """
+    """The pages."""
 
     def __init__(
         self,

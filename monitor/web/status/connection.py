@@ -54,7 +54,6 @@ class ConnectionRow:
     Attributes:
         since, lasting: since when it has its status; None and empty while that is not known now.
         seen: how long ago it was last known, while that is not known now.
-        handled: what operators did about it.
     """
 
     view: ConnectionView

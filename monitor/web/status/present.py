@@ -20,8 +20,6 @@ class Present:
 
     Args:
         engine: gives the engine; None without one, as in a stand-by: then no scope explains anything and nothing is forecast.
-        instance: names this monitor in incident keys.
-        dashboard: gives the address where connections are reconnected; empty without one.
     """
 
     def __init__(
