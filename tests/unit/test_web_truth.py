@@ -258,8 +258,15 @@ def test_names_survive_the_end_of_a_connection() -> None:
     assert (state.display_name, state.username, state.health, state.last_check_at) == ("Acme", "acme", Health.UNKNOWN, None)
 
 
-@pytest.mark.parametrize("problem", ["database is locked (SQLITE_BUSY)", "database or disk is full (SQLITE_FULL)"])
-def test_database_card(problem: str) -> None:
+@pytest.mark.parametrize(
+    ("problem", "advice"),
+    [
+        ("database is locked (SQLITE_BUSY)", "End the other program that locks the file"),
+        ("database or disk is full (SQLITE_FULL)", "Free space on its disk"),
+        ("connection failed: Connection refused", "Look at the database server"),
+    ],
+)
+def test_database_card(problem: str, advice: str) -> None:
     """A database that takes no writes has a card with the cause, the advice, and that nothing is notified; on every page."""
     snapshot = _snapshot(_view(1), storage_up=False, storage_failure=StorageFailure(NOW - MINUTE, problem))
     board = StatusBoard(snapshot)
@@ -268,7 +275,7 @@ def test_database_card(problem: str) -> None:
     for page in (_html(snapshot), PAGES.connection(board, profile, NOW).decode()):
         assert problem in page
         assert "nothing can be notified" in page
-        assert "Free space on its disk" in page
+        assert advice in page
     assert _everywhere(snapshot)[::3] == (OverallState.UNAVAILABLE, "database down")
 
 
