@@ -28,6 +28,9 @@ _log = get_logger(__name__)
 _RESEND_AFTER = timedelta(hours=6)
 _RETRY_AFTER = timedelta(minutes=1)
 _DETAIL = "The database takes no writes. Checks go on and are kept in memory; look at its disk and at other programs that use it."
+_NOTHING_SENT = (
+    "The database takes no writes. Nothing is checked until it does: another instance of the cluster may be active. Look at its server."
+)
 _DAMAGED = (
     "The database is damaged and the monitor has stopped: nothing is checked, and no more notifications are sent."
     " Its log names the damage and how to repair it."
@@ -149,7 +152,8 @@ class StorageAlerter:
         outage, now = self._outage, self._clock.now()
         since = min(self._database.failing_since or now, now)
         before = self._registry.scope(STORAGE)
-        incident = state.fail(before, Reason.MONITOR_INTERNAL, _DETAIL, since, affected=len(self._registry.ids()))
+        detail = _DETAIL if self._database.may_send() else _NOTHING_SENT
+        incident = state.fail(before, Reason.MONITOR_INTERNAL, detail, since, affected=len(self._registry.ids()))
         outage.incident = incident
         identity = self._registry.config.identity
         outage.webhook_id = _webhook_id() if self._notifies is None else _common_webhook_id(identity.instance, since)
