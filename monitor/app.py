@@ -403,8 +403,12 @@ class App:
             WakeJob("discover", _SECOND, wake("discover")),
             WakeJob("uptime-rollup", timedelta(minutes=10), wake("uptime-rollup")),
             WakeJob("retention", timedelta(hours=1), wake("retention")),
-            WakeJob("watchdog", _SECOND, self._watchdog_loop.wake.set),
+            WakeJob("watchdog", _SECOND, self._wake_watchdog),
         )
+
+    def _wake_watchdog(self) -> None:
+        # Not in place: the jobs are made before the watchdog, which needs their scheduler.
+        self._watchdog_loop.wake.set()
 
     def _watchdog_rest_seconds(self) -> float:
         """How long the watchdog's loop rests when no job wakes it: several such rests fit into `WatchdogSec=`."""
