@@ -401,7 +401,7 @@ class App:
             WakeJob("discover", _SECOND, wake("discover")),
             WakeJob("uptime-rollup", timedelta(minutes=10), wake("uptime-rollup")),
             WakeJob("retention", timedelta(hours=1), wake("retention")),
-            WakeJob("watchdog", _SECOND, lambda: self._watchdog_loop.wake.set()),
+            WakeJob("watchdog", _SECOND, lambda: self._watchdog_loop.wake.set()),  # noqa: PLW0108 - the loop is made later
         )
 
     def _watchdog_rest_seconds(self) -> float:
