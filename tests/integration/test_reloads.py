@@ -40,8 +40,8 @@ from monitor.state.evaluation_config import EvaluationConfig
 from monitor.state.receiver_sync import ReceiverChange
 from monitor.state.registry import Registry
 from monitor.state.unit_of_work import unit_of_work
-from monitor.workers.rerouter import Rerouter
 from monitor.workers.receiver_health import HealthChange, record_health
+from monitor.workers.rerouter import Rerouter
 from tests.builders import SECOND, a_reply
 from tests.clock import FakeClock
 from tests.configured import ACCOUNT, configured
