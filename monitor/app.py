@@ -101,6 +101,10 @@ class App:
         self._view_due = float("-inf")
         self._node: Node | None = None
         self._node_workers: NodeWorkers | None = None
+        self._registry = Registry(EvaluationConfig.from_config(config, ""), clock)
+        self._database = self._make_database()
+        self._rows = ShownRows(self._database, lambda: self.config, clock)
+        self._web = self._web_server()
 
     async def run(self) -> None:
         """
@@ -110,9 +114,6 @@ class App:
             StoreError: the database can't be used.
             ConfigError: the web port can't be opened.
         """
-        self._database = self._make_database()
-        self._rows = ShownRows(self._database, lambda: self.config, self._clock)
-        self._web = self._web_server()
         try:
             await self._run()
         except BaseException as error:
@@ -223,8 +224,6 @@ class App:
             self._registry = await self._database.read(partial(Registry.of_rows, config=self.config, clock=self._clock))
         except StoreError as error:
             _log.warning("snapshot.read_failed", error=str(error))
-            if not self._active:
-                self._registry = Registry(EvaluationConfig.from_config(self.config, ""), self._clock)
 
     async def _reload_standby(self) -> None:
         try:
@@ -401,8 +400,12 @@ class App:
             WakeJob("discover", _SECOND, wake("discover")),
             WakeJob("uptime-rollup", timedelta(minutes=10), wake("uptime-rollup")),
             WakeJob("retention", timedelta(hours=1), wake("retention")),
-            WakeJob("watchdog", _SECOND, lambda: self._watchdog_loop.wake.set()),  # noqa: PLW0108 - the loop is made later
+            WakeJob("watchdog", _SECOND, self._wake_watchdog),
         )
+
+    def _wake_watchdog(self) -> None:
+        # The loop is made after the scheduler, which is told of clock jumps by it.
+        self._watchdog_loop.wake.set()
 
     def _watchdog_rest_seconds(self) -> float:
         """How long the watchdog's loop rests when no job wakes it: several such rests fit into `WatchdogSec=`."""

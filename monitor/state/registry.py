@@ -67,7 +67,7 @@ class Registry(Engine):
         unrouted: how many notifications no route matched, since the start.
         on_unrouted: called for each of them, on the writer thread.
         make_unit: makes the unit of work of a transaction, where it is another one than usual.
-        storage_failure: why not, and since when; None while it does.
+        storage_failure: why the database takes no writes, and since when; None while it does.
     """
 
     config: EvaluationConfig
