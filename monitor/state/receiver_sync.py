@@ -178,7 +178,9 @@ def deliver_open(config: EvaluationConfig, fresh: Collection[str], now: datetime
         routed = _receivers_of(replace(plain.notification, why=NotificationReason.OPENED), connections, config)
         escalated = [name for name in _receivers_of(latest.notification, connections, config) if name not in routed]
         for copied, chosen in ((plain, routed), (latest, escalated)):
-            wanted = [name for name in chosen if (without_any or name in fresh or name not in latest.chosen) and not _is_pending(latest, name)]
+            wanted = [
+                name for name in chosen if (without_any or name in fresh or name not in latest.chosen) and not _is_pending(latest, name)
+            ]
             _add_copy(store, config, copied, connections, wanted, now)
             sent.update(wanted)
     return sent

@@ -39,9 +39,7 @@ async def alert_corruption(config: Config, evaluation_config: EvaluationConfig, 
     now = clock.now()
     if not damage_is_news(config.database.url.reveal(), now, _RESEND_AFTER):
         return
-    notification = build_scope_notification(
-        state.fail(ScopeState(STORAGE), Reason.STORAGE_FAILED, _DAMAGED, now), NotificationContext(now)
-    )
+    notification = build_scope_notification(state.fail(ScopeState(STORAGE), Reason.STORAGE_FAILED, _DAMAGED, now), NotificationContext(now))
     chosen = routing.receivers_for(notification, None, evaluation_config.routes, evaluation_config.receivers)
     webhook_id = _webhook_id()
     body = payload.render(webhook_id, notification, None, evaluation_config.identity)
