@@ -138,11 +138,7 @@ def health_advice(state: ConnectionState, *, listed: bool = False) -> str:
 
 
 def report_advice(report: ConnectionReport) -> Iterator[str]:
-    """What to do about one connection, the widest cause first, each line once."""
-    return iter(dict.fromkeys(line for line in _report_advice(report) if line))
-
-
-def _report_advice(report: ConnectionReport) -> Iterator[str]:
+    """What to do about one connection, the widest cause first; lines may be empty, or repeated."""
     for scope in report.above:
         if scope.open and scope.reason is not None:
             yield _PLATFORM if scope.kind == "platform" and scope.hides_state else reason_advice(scope.reason)

@@ -45,7 +45,6 @@ class Dependencies:
     Dependencies shared by all workers; survives reloads.
 
     Attributes:
-        may_send: whether requests and messages may leave now.
         notifies_outage: of several nodes, whether this one notifies that the database takes no writes; None for a single process.
     """
 
@@ -56,7 +55,6 @@ class Dependencies:
     random: Callable[[], float]
     limits: WatchdogLimits
     storage_outage: StorageOutage = field(default_factory=StorageOutage)
-    may_send: Callable[[], bool] = lambda: True
     notifies_outage: Callable[[float], Awaitable[bool]] | None = None
 
 
@@ -175,7 +173,7 @@ class WorkerGroup:
         if self._parts is not None:
             # The node that tended the account before may have used all of the budget until now.
             pacing = replace(pacing, free_at=shared.clock.monotonic() + pacing.burst / pacing.rate)
-        rate_limiter = self.rate_limiters[account.name] = RateLimiter(pacing, shared.clock, shared.may_send)
+        rate_limiter = self.rate_limiters[account.name] = RateLimiter(pacing, shared.clock, shared.database.may_send)
         checker = Checker(
             account.name,
             api,
@@ -217,7 +215,7 @@ class WorkerGroup:
             on_attempt=shared.metrics.delivery_attempted,
             on_disabled=shared.metrics.receiver_disabled,
             trial=self._reloaded,
-            may_send=shared.may_send,
+            may_send=shared.database.may_send,
         )
         limit = receiver.timeout.total_seconds() + shared.limits.step
         self.add("deliver", f"deliverer-{receiver.name}", deliverer.step, limit=limit)

@@ -27,6 +27,7 @@ from monitor.state.unit_of_work import record_outage
 _log = get_logger(__name__)
 _RESEND_AFTER = timedelta(hours=6)
 _RETRY_AFTER = timedelta(minutes=1)
+_NOTHING_SENT = "; nothing is checked until it does, since another instance of the cluster may be active"
 _DAMAGED = (
     "it is damaged and the monitor has stopped: nothing is checked, and no more notifications are sent."
     " Its log names the damage and how to repair it"
@@ -146,7 +147,8 @@ class StorageAlerter:
         outage, now = self._outage, self._clock.now()
         since = min(self._database.failing_since or now, now)
         before = self._registry.scope(STORAGE)
-        incident = state.fail(before, Reason.STORAGE_FAILED, self._database.failure, since, affected=len(self._registry.ids()))
+        detail = self._database.failure + ("" if self._database.may_send() else _NOTHING_SENT)
+        incident = state.fail(before, Reason.STORAGE_FAILED, detail, since, affected=len(self._registry.ids()))
         outage.incident = incident
         identity = self._registry.config.identity
         outage.webhook_id = _webhook_id() if self._notifies is None else _common_webhook_id(identity.instance, since)

@@ -28,6 +28,7 @@ from monitor.web.pages.connection import ConnectionQuery, profile_of
 from monitor.web.pages.templates import Pages
 from monitor.web.status.board import StatusBoard
 from monitor.web.status.connection import past_row_of
+from monitor.web.status.sidebar import cards_above
 from tests.builders import DAY, HOUR, MINUTE, SECOND, START, a_connection, a_silence, a_state, an_observation
 from tests.story import API_HOST, Story
 
@@ -270,7 +271,7 @@ def test_database_card(problem: str, advice: str) -> None:
     snapshot = _snapshot(_view(1), storage_up=False, storage_failure=StorageFailure(NOW - MINUTE, problem))
     board = StatusBoard(snapshot)
     view = snapshot.connections[0]
-    profile = profile_of(board.row(view, NOW), None, ConnectionQuery(), NOW, cards=board.cards_above(view, NOW))
+    profile = profile_of(board.row(view, NOW), None, ConnectionQuery(), NOW, cards=cards_above(board.snapshot, view.connection, NOW))
     for page in (_html(snapshot), PAGES.connection(board, profile, NOW).decode()):
         assert problem in page
         assert "nothing can be notified" in page

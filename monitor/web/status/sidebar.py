@@ -111,7 +111,7 @@ def _storage_card(snapshot: Snapshot, now: datetime) -> Card:
         title_of("storage", {}),
         failure.since if failure is not None else None,
         brief(now - failure.since) if failure is not None else "",
-        "Checks go on and are kept in memory. Until it is repaired no change is confirmed and nothing can be notified.",
+        "Results are kept in memory. Until it is repaired no change is confirmed and nothing can be notified.",
         failure.problem if failure is not None else "",
         storage_advice(failure.problem if failure is not None else ""),
     )
