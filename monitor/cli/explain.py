@@ -12,7 +12,7 @@ from monitor.cli.verb import Verb, argument
 from monitor.clock import SystemClock
 from monitor.db import read_state
 from monitor.domain.states import ConnectionState
-from monitor.schemas.explanation import as_document, notification_records
+from monitor.schemas.explanation import as_document, notification_records, scope_deliveries
 from monitor.text.explain import ExplainSection, explain
 from monitor.text.report import ConnectionReport
 
@@ -46,10 +46,12 @@ def report_of(database: OpenDatabase, platform_id: str, account: str | None, lim
     connection, retired = find(database.reader, platform_id, account)
     registry = database.registry
     state = read_state(database.reader, connection.id) or ConnectionState()
+    above = registry.scopes_explaining(connection, state)
     return ConnectionReport(
         connection=connection,
         state=state,
-        above=registry.scopes_explaining(connection, state),
+        above=above,
+        scope_deliveries=scope_deliveries(database.reader, above),
         notifications=notification_records(database.reader, connection.id, limit),
         controls=registry.controls,
         instance=database.instance,

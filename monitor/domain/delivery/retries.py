@@ -241,8 +241,10 @@ def release(breaker: CircuitBreaker) -> CircuitBreaker:
 
 
 def after_test(breaker: CircuitBreaker) -> CircuitBreaker:
-    """Return *breaker* after the receiver accepted a test: healthy, and still `notified` until its recovery is."""
-    return CircuitBreaker(number=breaker.number, notified=breaker.notified)
+    """Return *breaker* after the receiver accepted a test: healthy, and still `notified`, with its outage, until its recovery is."""
+    if not breaker.notified:
+        return CircuitBreaker(number=breaker.number)
+    return replace(breaker, failures=0, retry_at=None, disabled_at=None, refused="")
 
 
 def delivery_outcome(
