@@ -24,12 +24,12 @@ from monitor.cluster.job_queue import JobQueue
 from monitor.cluster.node import Node, member_of
 from monitor.cluster.shown import ShownRows
 from monitor.cluster.turns import NodeWorkers
-from monitor.config import Config, watched_files
+from monitor.config import ClusterSettings, Config, watched_files
 from monitor.db import Database, read_server
 from monitor.db.cluster.members import conninfo, member_backend
 from monitor.domain.connections import Connection
 from monitor.domain.views.snapshot import Snapshot
-from monitor.errors import AnotherInstance, MonitorError, StoreCorrupt, StoreError, StoreUnavailable
+from monitor.errors import AnotherInstance, MonitorError, StoreCorrupt, StoreError, StoreUnavailable, UsageError
 from monitor.logs import get_logger
 from monitor.metrics import Metrics
 from monitor.runtime import reload_outcome
@@ -336,8 +336,12 @@ class App:
         """Everything that is known, now."""
         snapshot = self._shown().snapshot(self._clock.now())
         if self._node is not None:
-            snapshot = replace(snapshot, storage_up=self._registry.storage_up)
+            snapshot = replace(snapshot, storage_up=self._registry.storage_up, untended=self._untended())
         return replace(snapshot, active=self._active) if self._active else snapshot
+
+    def _untended(self) -> tuple[str, ...]:
+        view = self._node.view if self._node is not None else None
+        return view.untended() if view is not None else ()
 
     def _shown(self) -> Registry:
         """What the pages show: in a cluster that shares, the rows of all nodes."""
@@ -372,7 +376,7 @@ class App:
         self._metrics.config_reloaded(successful=True, at=self._clock.now())
         self.ready.set()
         self._manager.ready(self._watchdog.status())
-        _log.info("monitor.started", version=__version__, url=self.url, connections=len(self._registry.ids()), config=self.config.source)
+        _log.info("monitor.started", version=__version__, url=self.url, connections=len(self._shown().ids()), config=self.config.source)
         await self._signals.stop.wait()
         self._manager.stopping()
         _log.info("monitor.stop_requested")
@@ -430,7 +434,11 @@ class App:
             return False, "starting or stopping"
         if not self._database.may_send():
             return False, "the lease of this instance has run out"
-        return (True, "ready") if self._database.storage_up else (False, "the database takes no writes")
+        if not self._database.storage_up:
+            return False, "the database takes no writes"
+        untended = self._untended()
+        # It serves pages all the same, as every other node does.
+        return True, f"ready, but no node tends {', '.join(untended)}" if untended else "ready"
 
     async def _reload_on_request(self, group: asyncio.TaskGroup) -> None:
         while True:
@@ -473,6 +481,8 @@ class App:
 
     async def _reread_config(self) -> tuple[Config, Authenticator]:
         config = await asyncio.to_thread(self._reread)
+        if self._node is not None and (config.cluster is None or config.cluster.mode != "shared"):
+            raise UsageError("cluster.mode is no longer shared: stop this node, and start it with the new configuration")
         return config, await self._web.prepare(config.web, config.web_file)
 
     def _adopt(self, config: Config, authenticator: Authenticator) -> list[str]:
@@ -482,7 +492,7 @@ class App:
         self._manager.trouble = ""
         changed = {
             "database": config.database != self.config.database,
-            "cluster": config.cluster != self.config.cluster,
+            "cluster": _fixed_at_start(config.cluster) != _fixed_at_start(self.config.cluster),
             "web.listen": config.web.listen != self.config.web.listen,
         }
         restart = [key for key, differs in changed.items() if differs]
@@ -506,7 +516,11 @@ class App:
             workers.start(group)
         finally:
             self._replacing_workers = False
-        _log.info("config.reloaded", connections=len(self._registry.ids()), receivers=len(config.receivers))
+        _log.info("config.reloaded", connections=len(self._shown().ids()), receivers=len(config.receivers))
+
+
+def _fixed_at_start(cluster: ClusterSettings | None) -> tuple[object, ...]:
+    return (cluster.mode, cluster.lease, cluster.node) if cluster is not None else ()
 
 
 def _is_damage(error: BaseException) -> bool:

@@ -80,6 +80,30 @@ def test_unfit_alone() -> None:
     assert to_take(alone, "b") == []
 
 
+def test_configuration_in_force() -> None:
+    """The newest with which a node can work: a node that brought another one and is gone, drained or unfit does not stop the rest."""
+    shards = [Shard(GLOBAL, None, 0.1, timedelta(minutes=1)), Shard("account:x", "a", 0.1)]
+    old, new = NodeRow("a", config="old"), NodeRow("b", config="new")
+    both = ClusterView(NOW, [old, new], shards, "new", ["older", "old"])
+    assert (to_take(both, "a"), to_take(both, "b"), to_release(both, "a", ["account:x"])) == ([], [GLOBAL], ["account:x"])
+    for gone in ([], [replace(new, drained=True)], [replace(new, unfit="why")], [replace(new, alive=False)], [replace(new, weight=0.0)]):
+        view = replace(both, members=[old, *gone])
+        assert view.config_in_force() == "old"
+        assert (to_take(view, "a"), to_release(view, "a", ["account:x"])) == ([GLOBAL], [])
+    assert replace(both, members=[]).config_in_force() == "new"
+
+
+def test_untended() -> None:
+    """What no node has taken for long, or is still that of a node that is gone; not what is being taken over."""
+    shards = [
+        Shard("a", None, free_for=timedelta(seconds=16)),
+        Shard("b", None, free_for=timedelta(seconds=14)),
+        Shard("c", "x"),
+        Shard("d", "y"),
+    ]
+    assert ClusterView(NOW, [NodeRow("x"), NodeRow("y", alive=False)], shards).untended() == ("a", "d")
+
+
 def test_which_node_notifies() -> None:
     """Of nodes that reach each other the first by name; of nodes that do not, the one of `global` first, the others later."""
     view = _view({"a": 1.0, "b": 1.0, "c": 1.0}, [Shard(GLOBAL, "b")])
