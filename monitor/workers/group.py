@@ -25,6 +25,7 @@ from monitor.workers.deliverer import Deliverer
 from monitor.workers.discoverer import Discoverer
 from monitor.workers.evaluator import Evaluator
 from monitor.workers.heartbeat import Heartbeat
+from monitor.workers.rerouter import Rerouter
 from monitor.workers.retention import RetentionWorker
 from monitor.workers.storage_alert import StorageAlerter, StorageOutage
 from monitor.workers.uptime_rollup import UptimeRollup
@@ -261,6 +262,8 @@ class WorkerGroup:
 
     def _add_maintenance(self) -> None:
         shared, settings = self._dependencies, self.config.retention
+        rerouter = Rerouter(registry=shared.registry, database=shared.database, clock=shared.clock)
+        self.add("evaluate", "rerouter", rerouter.step, limit=_EVALUATOR_LIMIT_SECONDS)
         rollup = UptimeRollup(registry=shared.registry, database=shared.database, clock=shared.clock, longest=settings.daily)
         rest = _UPTIME_ROLLUP_REST_SECONDS
         self.add("uptime-rollup", "uptime-rollup", rollup.step, limit=2 * rest, rest=rest, idle=rollup.idle)
