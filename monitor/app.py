@@ -24,7 +24,7 @@ from monitor.cluster.job_queue import JobQueue
 from monitor.cluster.node import Node, member_of
 from monitor.cluster.shown import ShownRows
 from monitor.cluster.turns import NodeWorkers
-from monitor.config import ClusterSettings, Config, watched_files
+from monitor.config import Config, watched_files
 from monitor.db import Database, read_server
 from monitor.db.cluster.members import conninfo, member_backend
 from monitor.domain.connections import Connection
@@ -376,7 +376,7 @@ class App:
         self._metrics.config_reloaded(successful=True, at=self._clock.now())
         self.ready.set()
         self._manager.ready(self._watchdog.status())
-        _log.info("monitor.started", version=__version__, url=self.url, connections=len(self._shown().ids()), config=self.config.source)
+        _log.info("monitor.started", version=__version__, url=self.url, connections=len(self._registry.ids()), config=self.config.source)
         await self._signals.stop.wait()
         self._manager.stopping()
         _log.info("monitor.stop_requested")
@@ -492,7 +492,7 @@ class App:
         self._manager.trouble = ""
         changed = {
             "database": config.database != self.config.database,
-            "cluster": _fixed_at_start(config.cluster) != _fixed_at_start(self.config.cluster),
+            "cluster": config.cluster != self.config.cluster,
             "web.listen": config.web.listen != self.config.web.listen,
         }
         restart = [key for key, differs in changed.items() if differs]
@@ -516,11 +516,7 @@ class App:
             workers.start(group)
         finally:
             self._replacing_workers = False
-        _log.info("config.reloaded", connections=len(self._shown().ids()), receivers=len(config.receivers))
-
-
-def _fixed_at_start(cluster: ClusterSettings | None) -> tuple[object, ...]:
-    return (cluster.mode, cluster.lease, cluster.node) if cluster is not None else ()
+        _log.info("config.reloaded", connections=len(self._registry.ids()), receivers=len(config.receivers))
 
 
 def _is_damage(error: BaseException) -> bool:

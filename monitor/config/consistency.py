@@ -407,12 +407,7 @@ def _places(draft: Draft, warn: Warn) -> None:
 
 def _cluster(draft: Draft, warn: Warn) -> None:
     cluster = draft.sections.get("cluster")
-    if not isinstance(cluster, ClusterSettings):
-        return
-    if cluster.mode != "shared":
-        for key in ("node", "url", "turn", "weight"):
-            if draft.document.at(("cluster", key)) is not None:
-                warn(("cluster", key), f"cluster.{key} has no effect with mode: standby", "remove it, or use mode: shared")
+    if not isinstance(cluster, ClusterSettings) or cluster.mode != "shared":
         return
     if advice := missing("procrastinate"):
         draft.refuse(("cluster", "mode"), "cluster.mode shared needs Procrastinate", advice)

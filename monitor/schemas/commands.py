@@ -373,7 +373,7 @@ class ClusterNode(TypedDict):
     """One node of a cluster."""
 
     node: str
-    state: Annotated[str, Field(description="working, drained, pages only, other configuration, unfit, or lost")]
+    state: Annotated[str, Field(description="working, drained, pages only, other configuration, or lost")]
     host: str
     url: str | None
     version: str

@@ -105,9 +105,8 @@ def test_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         load(path, check_template=templates.problems)
     assert f"{path}:3" in str(refused.value)
     assert "pip install 'postpost-monitor[cluster]'" in str(refused.value)
-    path.write_text(path.read_text().replace("mode: shared, node: alpha", "mode: standby, weight: 3"))
-    warned = [(warning.location, warning.message) for warning in load(path, check_template=templates.problems).warnings]
-    assert (f"{path}:3", "cluster.weight has no effect with mode: standby") in warned
+    path.write_text(path.read_text().replace("mode: shared, node: alpha", "mode: standby"))
+    assert load(path, check_template=templates.problems).cluster is not None
 
 
 def test_only_with_a_cluster(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -44,7 +44,9 @@ def test_settles_fairly(weights: dict[str, float], loads: list[float]) -> None:
         assert all(shard.node in weights for shard in view.shards)
         for member in view.members:
             own = [shard.weight for shard in view.shards if shard.node == member.node]
-            assert not own or view.load(member.node) <= 1.1 * view.share(member) + max(own) + 1e-9
+            # A shard weighs more on a node of less weight, which is why it may be none's to take.
+            one_shard = max(own, default=0.0) * max(1.0, member.weight / min(weights.values()))
+            assert not own or view.load(member.node) <= 1.1 * view.share(member) + one_shard + 1e-9
 
 
 def test_many_equal_shards() -> None:
