@@ -29,7 +29,7 @@ from monitor.db import Database, read_server
 from monitor.db.cluster.members import conninfo, member_backend
 from monitor.domain.connections import Connection
 from monitor.domain.views.snapshot import Snapshot
-from monitor.errors import AnotherInstance, MonitorError, StoreCorrupt, StoreError, StoreUnavailable
+from monitor.errors import AnotherInstance, MonitorError, StoreCorrupt, StoreError, StoreUnavailable, UsageError
 from monitor.logs import get_logger
 from monitor.metrics import Metrics
 from monitor.runtime import reload_outcome
@@ -335,8 +335,12 @@ class App:
         """Everything that is known, now."""
         snapshot = self._shown().snapshot(self._clock.now())
         if self._node is not None:
-            snapshot = replace(snapshot, storage_up=self._registry.storage_up)
+            snapshot = replace(snapshot, storage_up=self._registry.storage_up, untended=self._untended())
         return replace(snapshot, active=self._active) if self._active else snapshot
+
+    def _untended(self) -> tuple[str, ...]:
+        view = self._node.view if self._node is not None else None
+        return view.untended() if view is not None else ()
 
     def _shown(self) -> Registry:
         """What the pages show: in a cluster that shares, the rows of all nodes."""
@@ -433,7 +437,11 @@ class App:
             return False, "starting or stopping"
         if not self._database.may_send():
             return False, "the lease of this instance has run out"
-        return (True, "ready") if self._database.storage_up else (False, "the database takes no writes")
+        if not self._database.storage_up:
+            return False, "the database takes no writes"
+        untended = self._untended()
+        # It serves pages all the same, as every other node does.
+        return True, f"ready, but no node tends {', '.join(untended)}" if untended else "ready"
 
     async def _reload_on_request(self, group: asyncio.TaskGroup) -> None:
         while True:
@@ -476,6 +484,8 @@ class App:
 
     async def _reread_config(self) -> tuple[Config, Authenticator]:
         config = await asyncio.to_thread(self._reread)
+        if self._node is not None and (config.cluster is None or config.cluster.mode != "shared"):
+            raise UsageError("cluster.mode is no longer shared: stop this node, and start it with the new configuration")
         return config, await self._web.prepare(config.web, config.web_file)
 
     def _adopt(self, config: Config, authenticator: Authenticator) -> list[str]:

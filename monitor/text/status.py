@@ -24,6 +24,7 @@ _WAS = {
 _SILENT = frozenset({Reason.API_TIMEOUT, Reason.API_UNREACHABLE, Reason.API_DNS_FAILED, Reason.API_DISCONNECTED})
 _SECOND, _MINUTE = timedelta(seconds=1), timedelta(minutes=1)
 _FRESH_INTERVALS = 3
+_UNTENDED_LISTED = 3
 _FRESH_MINIMUM = timedelta(minutes=30)
 _CLOSED = {
     Topic.CONNECTION: "It works again.",
@@ -115,7 +116,9 @@ def overall_of(snapshot: Snapshot, counts: Mapping[DisplayStatus, int], urgent: 
     state = _state_of(snapshot, broken, frozen, counts, urgent)
     state = replace(state, more=_join(state.more, _unmatched(snapshot), _overloaded(snapshot)))
     if own is not None:
-        some_known = snapshot.storage_up and snapshot.api_up is not False and len(frozen) < len(snapshot.connections)
+        some_known = (
+            snapshot.storage_up and not snapshot.untended and snapshot.api_up is not False and len(frozen) < len(snapshot.connections)
+        )
         known = _join(state.text, state.more) if some_known else _last_known(snapshot)
         return Overall(own.state, own.tone, own.text, _join(known, failing))
     if broken:
@@ -156,6 +159,9 @@ def _own_failure(snapshot: Snapshot, frozen: int) -> Overall | None:
     rejected = sorted(name for name, up in snapshot.accounts.items() if up is False)
     if not snapshot.storage_up:
         text = "The monitor cannot write to its database: nothing can be notified, and the state below is the last known."
+    elif snapshot.untended:
+        what = ", ".join(snapshot.untended[:_UNTENDED_LISTED]) + " ..." * (len(snapshot.untended) > _UNTENDED_LISTED)
+        text = f"No node of the cluster tends {what}: nothing of it is checked or notified. See postpost-monitor cluster status."
     elif snapshot.api_up is False:
         text = "The PostPost API does not respond; the last known state is shown below."
     elif rejected:
