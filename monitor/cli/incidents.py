@@ -36,7 +36,7 @@ from monitor.domain.topics import fails
 from monitor.domain.views.handling import NOT_HANDLED, Handling
 from monitor.schemas import facts
 from monitor.text.durations import brief
-from monitor.text.format import label_of, one_line, scope_name, short_name, subject_name
+from monitor.text.format import label_of, one_line, scope_name, sentence, short_name, subject_name
 from monitor.text.reasons import reason_text
 from monitor.text.status import closed_text, handling_texts
 
@@ -184,7 +184,7 @@ def _explanation(line: IncidentLine, now: datetime) -> str:
     ended = closed_text(topic, row.closed_why) if row.closed_why not in (None, "", "recovered") else ""
     detail = one_line(row.detail, 300) if from_check or topic in (Topic.PUBLISHING, Topic.PERMISSIONS) else ""
     why = ": ".join(filter(None, (text, detail)))
-    rest = " ".join(filter(None, (ended, *handling_texts(line.handling, now))))
+    rest = " ".join(filter(None, (ended, *map(sentence, handling_texts(line.handling, now)))))
     return f"{why}. {rest}" if why and rest else why or rest
 
 

@@ -34,7 +34,7 @@ def incident(number: int | None, topic: Topic, level: str, severity: Severity, s
 SNAPSHOT = Snapshot(
     taken_at=NOW,
     connections=(
-        view(1, token=a_token_belief(at(46 * DAY))),
+        view(1, token=a_token_belief(at(46 * DAY)), last_evidence_at=NOW - 2 * MINUTE),
         view(2, Health.ERROR, detail="Error validating access token: Session has expired on Tuesday"),
         view(3, token=a_token_belief(at(20 * HOUR), exact_at=None, earliest_at=at(19 * HOUR), latest_at=at(21 * HOUR))),
         view(4, Health.UNSUPPORTED, {"platform_id": "telegram-1002345678", "user_id": "66f0aa01"}, reason=Reason.VALIDATOR_LACKS_MTPROTO),
@@ -164,7 +164,7 @@ def test_silent_monitor() -> None:
 
 def test_nothing_watched() -> None:
     """Without connections there is no table."""
-    assert as_text(Snapshot(START), ConnectionFilter(), 80) == "No connections yet."
+    assert as_text(Snapshot(START, outbox={"desk": OutboxView()}), ConnectionFilter(), 80) == "No connections yet."
 
 
 def test_document() -> None:
