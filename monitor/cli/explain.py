@@ -11,8 +11,8 @@ from monitor.cli.options import ACCOUNT, CONFIG, JSON, count, load_config
 from monitor.cli.output import paint, terminal_width, wrapped
 from monitor.cli.verb import Verb, argument
 from monitor.clock import SystemClock
-from monitor.db import read_last_known, read_state
-from monitor.domain.states import ConnectionState
+from monitor.db import read_last_known
+from monitor.domain.views.snapshot import ConnectionView
 from monitor.schemas.explanation import as_document, notification_records
 from monitor.text.explain import ExplainSection, explain
 from monitor.text.report import ConnectionReport
@@ -46,8 +46,9 @@ def report_of(database: OpenDatabase, platform_id: str, account: str | None, lim
     """What the database holds about one connection, with its last *limit* notifications."""
     connection, retired = find(database.reader, platform_id, account)
     registry = database.registry
-    state = read_last_known(database.reader, connection.id) if retired else read_state(database.reader, connection.id) or ConnectionState()
-    views = () if retired else database.snapshot(now).connections
+    views = {} if retired else {view.connection.id: view for view in database.snapshot(now).connections}
+    view = views.get(connection.id) or ConnectionView(connection, read_last_known(database.reader, connection.id))
+    state = view.state
     return ConnectionReport(
         connection=connection,
         state=state,
@@ -56,7 +57,7 @@ def report_of(database: OpenDatabase, platform_id: str, account: str | None, lim
         controls=registry.controls,
         instance=database.instance,
         storage=None if retired else database.storage,
-        outdated=any(view.outdated for view in views if view.connection.id == connection.id),
+        outdated=view.outdated,
         retired=retired,
     )
 

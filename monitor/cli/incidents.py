@@ -27,6 +27,7 @@ from monitor.db.codec import decode_scope
 from monitor.domain.connections import Connection
 from monitor.domain.events import Topic, incident_key
 from monitor.domain.expiry.estimate import best_estimate
+from monitor.domain.expiry.levels import EXPIRED
 from monitor.domain.notifications.build import current_reason
 from monitor.domain.notifications.timing import escalation_at
 from monitor.domain.scopes.key import ScopeKey
@@ -173,6 +174,8 @@ def _state(line: IncidentLine, now: datetime) -> str:
     topic, ends_at = line.row.incident.topic, best_estimate(line.state.token)
     if topic is Topic.EXPIRY and line.open and ends_at is not None and ends_at > now:
         return f"token ends in {brief(ends_at - now)}"
+    if topic is Topic.EXPIRY and line.open and ends_at is not None:
+        return label_of(topic, EXPIRED).lower()
     return "failing" if topic is Topic.SCOPE else (label_of(topic, line.row.level) or line.row.level).lower()
 
 

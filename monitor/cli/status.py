@@ -33,7 +33,7 @@ from monitor.text.durations import brief
 from monitor.text.format import STATUS_LABELS, count, one_line, sentence, short_name, subject_name, title_of
 from monitor.text.heartbeats import has_no_recent_evidence, is_late, is_unreachable
 from monitor.text.reasons import reason_text, state_text
-from monitor.text.status import NO_RECEIVER, Overall, handling_texts, overall_of, status_label, unknown_label, with_handling, worst_of
+from monitor.text.status import NO_RECEIVER, Overall, handling_texts, overall_of, status_label, with_handling, worst_of
 from monitor.text.token_expiry import token_left
 
 if TYPE_CHECKING:
@@ -282,9 +282,14 @@ def summary(snapshot: Snapshot, rows: Sequence[StatusRow]) -> list[str]:
     if not rows:
         return [f"None of {count(total, 'connection')} matches."]
     counts = Counter(row.status for row in rows)
-    unknown = unknown_label([row.view for row in rows if row.status is DisplayStatus.UNKNOWN])
-    labels = {**STATUS_LABELS, DisplayStatus.UNKNOWN: unknown}
-    states = ", ".join(f"{counts[status]} {coloured(labels[status].lower(), status.value)}" for status in DisplayStatus if counts[status])
+    unknown = Counter(status_label(row.view, row.status, ()) for row in rows if row.status is DisplayStatus.UNKNOWN)
+    labels = {status: {STATUS_LABELS[status]: counts[status]} for status in DisplayStatus} | {DisplayStatus.UNKNOWN: unknown}
+    states = ", ".join(
+        f"{number} {coloured(label.lower(), status.value)}"
+        for status in DisplayStatus
+        for label, number in labels[status].items()
+        if number
+    )
     if len(rows) < total:
         return [f"{len(rows)} of {count(total, 'connection')}: {states}."]
     overall = _overall(snapshot, rows)

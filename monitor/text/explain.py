@@ -90,7 +90,8 @@ def headline(report: ConnectionReport, now: datetime) -> str:
     if was and ConnectionView(report.connection, state, report.suppressed_by, outdated=report.outdated).unknown_now:
         return f"{name} {was}; its state is not known now."
     since = f" since {when(state.since, now)}" if state.since is not None and state.health is not Health.UNKNOWN else ""
-    return f"{name} {HEALTH_TEXTS[state.health]} ({state.health}){since}."
+    doubt = " A failure is being confirmed." if state.pending is not None and state.pending.health.broken else ""
+    return f"{name} {HEALTH_TEXTS[state.health]} ({state.health}){since}.{doubt}"
 
 
 def silence_lines(report: ConnectionReport, now: datetime) -> Iterator[str]:
@@ -252,11 +253,12 @@ def _unconfirmed(report: ConnectionReport, now: datetime, policy: Policy) -> Ite
     if pending is not None:
         reason = state.reason or Reason.VALIDATION_FAILED
         needed = confirmations(state.health, pending.health, reason, policy)
-        missing = max(0, needed - pending.count)
-        yield (
-            f"{pending.health}: {pending.count} of {count(needed, 'check')}, the first {when(pending.first_at, now)}; "
-            f"{missing or 'no'} more needed, at least {span(policy.spacing)} apart."
-        )
+        missing, first = needed - pending.count, f"the first {when(pending.first_at, now)}"
+        if missing > 0:
+            counted = f"{pending.count} of {count(needed, 'check')}, {first}; {missing} more needed, at least {span(policy.spacing)} apart."
+        else:
+            counted = f"{count(pending.count, 'check')}, {first}: enough of them."
+        yield f"{pending.health}: {counted}"
         over = pending.first_at + policy.confirm.missing_over
         if pending.health is Health.MISSING and over > now:
             yield f"It must also last until {when(over, now)}."

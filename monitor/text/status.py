@@ -24,6 +24,7 @@ _WAS = {
 }
 _SILENT = frozenset({Reason.API_TIMEOUT, Reason.API_UNREACHABLE, Reason.API_DNS_FAILED, Reason.API_DISCONNECTED})
 _SECOND, _MINUTE = timedelta(seconds=1), timedelta(minutes=1)
+STORAGE_FAILED = "The monitor cannot write to its database: no change is confirmed, nothing can be notified."
 NO_RECEIVER = "No receiver is configured: nobody is notified of anything."
 _CLOSED = {
     Topic.CONNECTION: "It works again.",

@@ -76,8 +76,8 @@ Page 4  Not testable        3h                 2m
 
 ! The API rejects the account agency for 1h: the API key is revoked or wrong
 ! receiver on-call failing for 2h; 12 pending
-8 connections: 1 broken, 1 missing, 1 token expires soon, 2 unknown, 2 working,
-1 not testable.
+8 connections: 1 broken, 1 missing, 1 token expires soon, 1 was working, 1
+unknown, 2 working, 1 not testable.
 The API refuses or fails 1 account or user; 1 connection cannot be checked. 2 of
 8 connections are broken. 1 token expires soon. 1 is not checked yet. 1 cannot
 be checked now. 1 cannot be tested. The receiver on-call accepts no messages.
@@ -105,7 +105,7 @@ Page 4  Not testable        3h                 2m
 
 ! The API rejects the account agency for 1h: the API key is revoked or wrong
 ! receiver on-call failing for 2h; 12 pending
-8 connections: 1 broken, 1 missing, 1 token expires soon, 2 unknown, 2 working, 1 not testable.
+8 connections: 1 broken, 1 missing, 1 token expires soon, 1 was working, 1 unknown, 2 working, 1 not testable.
 The API refuses or fails 1 account or user; 1 connection cannot be checked. 2 of 8 connections are broken. 1 token
 expires soon. 1 is not checked yet. 1 cannot be checked now. 1 cannot be tested. The receiver on-call accepts no
 messages.

@@ -7,6 +7,8 @@ from datetime import datetime, timedelta
 from monitor.domain.connections import Connection
 from monitor.domain.copies import quick_init
 from monitor.domain.events import FINE, IncidentRef, Notification, Severity, Topic
+from monitor.domain.expiry.estimate import best_estimate
+from monitor.domain.expiry.levels import EXPIRED
 from monitor.domain.load import AccountLoad
 from monitor.domain.notifications import build
 from monitor.domain.notifications.timing import escalation_at
@@ -228,10 +230,12 @@ _FRESH_MINIMUM = timedelta(minutes=30)
 
 def as_known(snapshot: Snapshot) -> Snapshot:
     """
-    *snapshot* with every connection marked whose state is not known now: nothing works without fresh evidence.
+    *snapshot* as it is shown: with tokens that have ended since the last check, and every connection marked whose state is not known now.
 
-    So it is while the database takes no writes, while a scope above it is suspected, and when no check has given an answer for long.
+    Nothing works without fresh evidence: while the database takes no writes, while a scope above it is suspected, and when no check has
+    given an answer for long.
     """
+    snapshot = _with_ended_tokens(snapshot)
     if not snapshot.storage_up:
         marked = [view if view.frozen else replace(view, suppressed_by=str(STORAGE)) for view in snapshot.connections]
     elif (stale := snapshot.stale) or snapshot.suspected:
@@ -244,6 +248,31 @@ def as_known(snapshot: Snapshot) -> Snapshot:
     else:
         return snapshot
     return replace(snapshot, connections=tuple(marked))
+
+
+def _with_ended_tokens(snapshot: Snapshot) -> Snapshot:
+    """*snapshot* with the level `expired` where the end of the token has passed since it was last evaluated."""
+    ending = {each.connection_id for each in snapshot.incidents if each.incident.topic is Topic.EXPIRY and each.level != EXPIRED}
+    ended = {view.connection.id: view for view in snapshot.connections if view.connection.id in ending and _has_ended(view, snapshot)}
+    if not ended:
+        return snapshot
+    incidents = [
+        replace(each, level=EXPIRED) if each.connection_id in ended and each.incident.topic is Topic.EXPIRY else each
+        for each in snapshot.incidents
+    ]
+    views = [_with_ended_token(view) if view.connection.id in ended else view for view in snapshot.connections]
+    return replace(snapshot, connections=tuple(views), incidents=tuple(incidents))
+
+
+def _has_ended(view: ConnectionView, snapshot: Snapshot) -> bool:
+    ends_at = best_estimate(view.state.token)
+    return ends_at is not None and ends_at <= snapshot.taken_at
+
+
+def _with_ended_token(view: ConnectionView) -> ConnectionView:
+    topics = view.state.topics
+    expiry = replace(view.state.topic(Topic.EXPIRY), level=EXPIRED)
+    return replace(view, state=replace(view.state, topics={**topics, Topic.EXPIRY: expiry}))
 
 
 def is_above(scope: Scope, subject: str, connection: Connection) -> bool:

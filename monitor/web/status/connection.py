@@ -90,7 +90,11 @@ def row_of(view: ConnectionView, incidents: Sequence[IncidentView], now: datetim
         lasting="" if since is None else brief(now - since),
         countdown=countdown_of(state, incidents, now),
         checked=ago(state.last_check_at, now),
-        next_check="" if view.next_check_at is None else ago(max(view.next_check_at, now), now),
+        next_check=""
+        if view.next_check_at is None
+        else f"next {ago(view.next_check_at, now)}"
+        if view.next_check_at > now
+        else "next due now",
         posted="" if state.last_successful_post_at is None else ago(state.last_successful_post_at, now),
         notes=tuple(_each_once(_notes(view, incidents, now))),
         seen=ago(state.last_evidence_at, now)

@@ -66,7 +66,7 @@ class Present:
         engine, snapshot, made = self._engine(), self._snapshots.snapshot(), Forecast(now + AHEAD)
         if engine is not None:
             known = [(view.connection, view.state) for view in snapshot.connections]
-            for step in forecast(known, engine.config, snapshot.controls, now):
+            for step in forecast(known, engine.config, snapshot.controls, now, engine.scopes().values()):
                 made = step
                 await self._clock.sleep(0)
         return made
