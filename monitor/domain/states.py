@@ -173,6 +173,7 @@ class ConnectionState:
         notice_pending: the notice that the connection can no longer be tested was suppressed by a silence.
         next_evaluation_at: when the passing of time alone may next change something; None when it cannot.
         seq: the number of the last notification about this connection; receivers order by it.
+        last_known: the state when it was no longer watched, for showing; None while it is, and since it is again.
         unknown: what a newer release wrote into the row, kept for it.
     """
 
@@ -211,6 +212,7 @@ class ConnectionState:
     notice_pending: bool = False
     next_evaluation_at: datetime | None = None
     seq: int = 0
+    last_known: "ConnectionState | None" = None
     unknown: str = ""
 
     @property
