@@ -91,7 +91,7 @@ class NodeWorkers:
         self._database = dependencies.database
         self._stop = asyncio.Event()
         self._group: asyncio.TaskGroup | None = None
-        self._peers = Peers(node, self._clock)
+        self._peers = Peers(node, config.web_file.tls_server_config, self._clock)
         self._fitness = Fitness(config, self._registry, self._clock)
         self._identities = account_sync.identities(config)
         dependencies = replace(dependencies, notifies_outage=self._peers.notifies_outage)
