@@ -101,9 +101,13 @@ async def test_a_new_file_is_gone_with_its_node(postgres_url: str, tmp_path: Pat
         without = "\n".join(line for line in made.text.splitlines() if "name: three" not in line)
         made.start("a", text=without)
         await eventually(lambda: set(made.tended().values()) == {"a"}, what="the first works")
+        made.signal("a", signal.SIGTERM)
+        assert await made.ended("a") == 0
         made.start("b")
-        await eventually(lambda: made.tended().get("account:three") == "b", what="the new account")
-        await eventually(lambda: made.rows("SELECT count(*) FROM connections WHERE account = 'three'") == [(2,)], what="its connections")
+        await made.until_tended({"b"})
+        await eventually(lambda: made.rows("SELECT count(*) FROM connections") == [(6,)], what="the connections")
+        made.start("a", text=without)
+        await eventually(lambda: "config.superseded" in made.log("a"), what="the first is back")
         made.signal("b", signal.SIGKILL)
         rest = {"global", "account:one", "account:two", "receiver:on-call", "receiver:second"}
         await eventually(lambda: {name for name, node in made.tended().items() if node == "a"} == rest, what="the first goes on")
