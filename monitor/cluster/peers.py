@@ -23,6 +23,7 @@ class Peers:
 
     def __init__(self, node: Node, clock: Clock) -> None:
         self._node = node
+        self._cut_off = False
         self._sender = Sender(clock=clock, user_agent=f"postpost-monitor/{__version__}")
 
     async def notifies_outage(self, failing_seconds: float) -> bool:
@@ -31,8 +32,10 @@ class Peers:
         # Also those whose lease has run out: without the database no node keeps one.
         peers = [one for one in view.members if one.node != self._node.name and one.url] if view is not None else []
         answers = await asyncio.gather(*(self._ask(peer.url) for peer in peers))
-        if _READY in answers:
-            _log.error("node.cut_off", advice="The other nodes can write: look at the network of this one.")
+        before, self._cut_off = self._cut_off, _READY in answers
+        if self._cut_off:
+            if not before:
+                _log.error("node.cut_off", advice="The other nodes can write: look at the network of this one.")
             return False
         reached = [peer.node for peer, status in zip(peers, answers, strict=True) if status is not None]
         return notifies(self._node.name, reached, view, failing_seconds)
