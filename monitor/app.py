@@ -140,8 +140,6 @@ class App:
             await self._open_web()
             jitter = random.random  # noqa: TID251 - needs no secrecy, only that two monitors do not retry in step
             self._dependencies = Dependencies(self._registry, self._database, self._metrics, self._clock, jitter, self._limits)
-            if self._node is not None:
-                self._dependencies = replace(self._dependencies, may_send=self._node.may_send)
             self._use(self._make_workers(self.config))
             self._scheduler = Scheduler(self._wake_jobs(), self._clock)
             self._watchdog = Watchdog(
@@ -407,12 +405,8 @@ class App:
             WakeJob("discover", _SECOND, wake("discover")),
             WakeJob("uptime-rollup", timedelta(minutes=10), wake("uptime-rollup")),
             WakeJob("retention", timedelta(hours=1), wake("retention")),
-            WakeJob("watchdog", _SECOND, self._wake_watchdog),
+            WakeJob("watchdog", _SECOND, lambda: self._watchdog_loop.wake.set()),  # noqa: PLW0108 - the loop is made later
         )
-
-    def _wake_watchdog(self) -> None:
-        # Not in place: the jobs are made before the watchdog, which needs their scheduler.
-        self._watchdog_loop.wake.set()
 
     def _watchdog_rest_seconds(self) -> float:
         """How long the watchdog's loop rests when no job wakes it: several such rests fit into `WatchdogSec=`."""
@@ -438,8 +432,8 @@ class App:
             return True, "standby"
         if not self.ready.is_set():
             return False, "starting or stopping"
-        if self._node is not None and not self._node.may_send():
-            return False, "the lease of this node has run out"
+        if not self._database.may_send():
+            return False, "the lease of this instance has run out"
         return (True, "ready") if self._database.storage_up else (False, "the database takes no writes")
 
     async def _reload_on_request(self, group: asyncio.TaskGroup) -> None:

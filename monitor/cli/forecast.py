@@ -6,7 +6,7 @@ from datetime import datetime
 
 from monitor.cli import output
 from monitor.cli.lookup import opened
-from monitor.cli.options import CONFIG, JSON, count, load_config
+from monitor.cli.options import CONFIG, FILTERS, JSON, count, load_config
 from monitor.cli.output import coloured, table, terminal_width
 from monitor.cli.verb import Verb, argument
 from monitor.clock import SystemClock
@@ -96,9 +96,7 @@ VERB = Verb(
     run,
     (
         CONFIG,
-        argument("--platform", action="append", metavar="NAME", help="filter by platform; may be repeated"),
-        argument("--account", action="append", metavar="NAME", help="filter by account, or account/user; may be repeated"),
-        argument("--label", action="append", metavar="NAME=VALUE", help="filter by label; if repeated, all must match"),
+        *FILTERS,
         argument("--limit", type=count, default=50, metavar="N", help="maximum number of messages (default: %(default)s)"),
         JSON,
     ),

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from monitor.cli import output
 from monitor.cli.lookup import opened
-from monitor.cli.options import CONFIG, JSON, load_config
+from monitor.cli.options import CONFIG, FILTERS, JSON, load_config
 from monitor.cli.output import Screen, coloured, table, terminal_width, wrapped
 from monitor.cli.verb import ExclusiveGroup, Verb, argument
 from monitor.clock import Clock, SystemClock
@@ -341,9 +341,7 @@ VERB = Verb(
             metavar="HEALTH",
             help=f"filter by health: {', '.join(Health)}; may be repeated",
         ),
-        argument("--platform", action="append", metavar="NAME", help="filter by platform; may be repeated"),
-        argument("--account", action="append", metavar="NAME", help="filter by account, or account/user; may be repeated"),
-        argument("--label", action="append", metavar="NAME=VALUE", help="filter by label; if repeated, all must match"),
+        *FILTERS,
         ExclusiveGroup(
             (
                 JSON,

@@ -57,10 +57,6 @@ class Node:
         self._session = backend.session()
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="cluster")
 
-    def may_send(self) -> bool:
-        """Whether requests and messages may leave: the lease is certain to be held."""
-        return self._backend.may_send()
-
     def lease_remaining(self) -> float:
         """Seconds until nothing may be sent any more."""
         return self._backend.lease_remaining()

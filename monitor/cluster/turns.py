@@ -422,7 +422,7 @@ class NodeWorkers:
     def exported(self) -> Snapshot:
         """What this node alone exports: of its own shards, and nothing while it may not hold its lease."""
         now = self._clock.now()
-        if not self._node.may_send():
+        if not self._database.may_send():
             return Snapshot(now, storage_up=self._registry.storage_up, cluster=self._facts())
         own, wide = self._registry.snapshot(now), self.wide
         incidents = [

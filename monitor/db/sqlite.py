@@ -112,6 +112,10 @@ class SqliteBackend:
     def renew(self) -> None:
         """Nothing: the lock file stays locked until the process ends."""
 
+    def may_send(self) -> bool:
+        """Always."""
+        return True
+
     @contextlib.contextmanager
     def reading(self) -> Iterator[Connection]:
         """A reader's connection."""

@@ -1,11 +1,11 @@
 """The scheduler: a few static jobs that only wake loops, so a lost or late run delays a wake by one interval."""
 
+import logging
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
 from apscheduler.events import EVENT_JOB_ERROR, EVENT_JOB_MAX_INSTANCES, EVENT_JOB_MISSED, JobExecutionEvent, JobSubmissionEvent
-from apscheduler.executors.asyncio import AsyncIOExecutor
 from apscheduler.schedulers.asyncio import AsyncIOScheduler
 from apscheduler.triggers.interval import IntervalTrigger
 
@@ -36,13 +36,6 @@ class CoalescingIntervalTrigger(IntervalTrigger):  # type: ignore[misc] # the li
         return previous_fire_time + ((now - previous_fire_time) // every + 1) * every
 
 
-class _Executor(AsyncIOExecutor):  # type: ignore[misc] # the library brings no types
-    """Runs the jobs; at the end those that were begun may finish: they only set events, and each one cancelled is logged as an error."""
-
-    def shutdown(self, wait: bool = True) -> None:
-        """Cancel nothing."""
-
-
 class Scheduler:
     """
     Runs the jobs on the current event loop.
@@ -58,7 +51,9 @@ class Scheduler:
         self.last_step = clock.monotonic()
         self.missed = 0
         self._clock = clock
-        self._scheduler = AsyncIOScheduler(timezone=UTC, executors={"default": _Executor()})
+        self._scheduler = AsyncIOScheduler(timezone=UTC)
+        # It logs runs that the stop cancels as errors; those that fail are logged here.
+        logging.getLogger("apscheduler.executors").setLevel(logging.CRITICAL)
         self._scheduler.add_listener(self._on_problem, EVENT_JOB_ERROR | EVENT_JOB_MISSED | EVENT_JOB_MAX_INSTANCES)
         for job in jobs:
             self._scheduler.add_job(

@@ -149,7 +149,7 @@ class Watchdog:
             return
         self._storage_failing = failing
         if failing:
-            _log.error("storage.failed", advice="Checks go on and are kept in memory; see the database's own log and the free space.")
+            _log.error("storage.failed", advice="Results are kept in memory; see the database's own log and the free space.")
         else:
             _log.info("storage.recovered")
 

@@ -245,22 +245,22 @@ class UnitOfWork:
         self._decided.append((notification, connection))
         config = self._registry.config
         key = events.incident_key(notification.incident, config.identity.instance)
-        if notification.why is not NotificationReason.OPENED:
-            key = self._store.outbox.key_of(notification.incident) or key
-        if not notified and notification.why is not NotificationReason.OPENED:
-            notified = self._store.outbox.receivers_notified(key)
+        known_key = None if notification.why is NotificationReason.OPENED else self._store.outbox.key_of(notification.incident)
+        if known_key is not None:
+            key, notified = known_key, notified or self._store.outbox.receivers_notified(known_key)
         members = [member for number in notification.facts.members if (member := self._registry.connection(number)) is not None]
         receivers = routing.receivers_for(
             notification,
             connection,
             config.routes,
             config.receivers,
-            notified=notified,
+            notified=notified if notified or known_key is not None else None,
             members=members,
             user_labels=config.user_labels,
             informed=informed,
         )
-        if not receivers and routing.is_unrouted(notification, connection, config.routes, members, config.user_labels):
+        ends_unknown = notification.why is NotificationReason.CLOSED and known_key is not None and not notified
+        if not receivers and not ends_unknown and routing.is_unrouted(notification, connection, config.routes, members, config.user_labels):
             self._unrouted.append(notification)
         webhook_id = self._store.outbox.new_webhook_id()
         body = payload.render(webhook_id, notification, connection, config.identity, members, key)

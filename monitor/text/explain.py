@@ -62,7 +62,7 @@ def explain(report: ConnectionReport, now: datetime, policy: Policy) -> tuple[Ex
 
 def _advice(report: ConnectionReport) -> Iterator[str]:
     """What to do, and where to reconnect."""
-    lines = tuple(report_advice(report))
+    lines = dict.fromkeys(filter(None, report_advice(report)))
     yield from lines
     if report.dashboard_url and any(map(reconnects, lines)):
         yield f"Dashboard: {report.dashboard_url}"

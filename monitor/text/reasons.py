@@ -60,6 +60,7 @@ REASON_TEXTS: dict[Reason, str] = {
     Reason.REPLY_INVALID: "the answer did not have the documented form",
     Reason.REPLY_MISMATCHED: "the answer was about another connection",
     Reason.MONITOR_INTERNAL: "the monitor itself failed",
+    Reason.STORAGE_FAILED: "its database takes no writes",
 }
 
 

@@ -110,7 +110,8 @@ def overall_of(snapshot: Snapshot, counts: Mapping[DisplayStatus, int], urgent: 
         )
     frozen = [view for view in snapshot.connections if view.suppressed_by is not None and view.frozen]
     own, broken = _own_failure(snapshot, len(frozen)), sum(counts[status] for status in DisplayStatus if status.broken)
-    failing = _join(_failing_receivers(snapshot), _unrouted(snapshot))
+    unrouted = f"{count(snapshot.unrouted, 'notification')} reached no receiver: no route matches." if snapshot.unrouted else ""
+    failing = _join(_failing_receivers(snapshot), unrouted)
     state = _state_of(snapshot, broken, frozen, counts, urgent)
     state = replace(state, more=_join(state.more, _unmatched(snapshot), _overloaded(snapshot)))
     if own is not None:
@@ -162,18 +163,14 @@ def _own_failure(snapshot: Snapshot, frozen: int) -> Overall | None:
         whose = "its" if len(rejected) == 1 else "their"
         text = f"The API rejects {which}; {whose} connections cannot be checked."
     else:
-        users = [incident for incident in snapshot.incidents if incident.scope in (Scope.USER, Scope.ACCOUNT) and not _is_rate(incident)]
+        users = [
+            incident
+            for incident in snapshot.incidents
+            if incident.scope in (Scope.USER, Scope.ACCOUNT) and not incident.incident.subject.startswith("rate:")
+        ]
         if users and frozen:
             text = f"The API refuses or fails {count(len(users), 'account or user', 'accounts or users')}; {count(frozen, 'connection')} cannot be checked."
     return Overall(OverallState.UNAVAILABLE, Tone.BAD, text) if text else None
-
-
-def _is_rate(incident: IncidentView) -> bool:
-    return incident.incident.subject.startswith("rate:")
-
-
-def _unrouted(snapshot: Snapshot) -> str:
-    return f"{count(snapshot.unrouted, 'notification')} reached no receiver: no route matches." if snapshot.unrouted else ""
 
 
 def _unmatched(snapshot: Snapshot) -> str:

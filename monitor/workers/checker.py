@@ -218,10 +218,10 @@ class Checker:
     def _schedule_next(self, connection: Connection, future: asyncio.Future[Evaluation | None], ended_at: float) -> None:
         error = future.exception()
         if error is not None:
-            # One that was replaced ends, and its writer says once how much is lost.
+            # An instance that was replaced ends, and says so.
             if not isinstance(error, AnotherInstance):
-                traceback = None if isinstance(error, StoreError) else error
-                _log.error("check.lost", connection=connection.platform_id, problem=str(error), exc_info=traceback)
+                exc_info = None if isinstance(error, StoreError) else error
+                _log.error("check.lost", connection=connection.platform_id, problem=str(error), exc_info=exc_info)
             return
         evaluation = future.result()
         if evaluation is None:

@@ -41,6 +41,7 @@ from monitor.state.receiver_sync import ReceiverChange
 from monitor.state.registry import Registry
 from monitor.state.unit_of_work import unit_of_work
 from monitor.workers.receiver_health import HealthChange, record_health
+from monitor.workers.rerouter import Rerouter
 from tests.builders import SECOND, a_reply
 from tests.clock import FakeClock
 from tests.configured import ACCOUNT, configured
@@ -54,6 +55,8 @@ ROUTES = (
     "routes: [{{match: {{{label}: social}}, receivers: [{first}]}}, {{receivers: [{all}]}}]",
     "routes: [{{match: {{account: {account}}}, receivers: [{last}]}}, {{receivers: [{first}]}}]",
     "routes: [{{receivers: [{last}]}}]",
+    "routes: [{{match: {{severity: warning}}, receivers: [{first}]}}]",
+    "routes: [{{receivers: []}}]",
 )
 
 
@@ -115,6 +118,7 @@ class Running:
         await account_sync.sync(self.database, self.registry, config)
         found = await receiver_sync.sync(self.database, config, evaluation_config, self.clock.now())
         await connection_sync.sync(self.database, self.registry, config)
+        await Rerouter(registry=self.registry, database=self.database, clock=self.clock).step()
         self.changes += found
         return found
 
@@ -295,6 +299,31 @@ async def test_only_holder_leaves(database: object) -> None:
     assert running.open_at("chat") == 1
 
 
+@pytest.mark.parametrize("routes", ROUTES[-2:])
+async def test_routed_at_last(database: object, routes: str) -> None:
+    """What no route took is sent once a route takes it, once; the end of what was never sent is sent to no receiver."""
+    assert isinstance(database, Running)
+    running = database
+    await running.reload(routes=routes)
+    for name in CONNECTIONS[:3]:
+        await running.check(name, works=True)
+        await running.check(name, works=False)
+    await running.check(CONNECTIONS[0], works=True)
+    await running.reject_key()
+    assert [await running.pending(name) for name in ("pager", "chat")] == [[], []]
+    open_now = {view.incident.subject for view in running.registry.snapshot(running.clock.now()).incidents}
+    assert "account:main" in open_now
+    for _ in range(2):
+        await running.reload(routes="routes: [{{receivers: [{last}]}}]")
+        sent = [document["data"]["incident"]["key"] for document in await running.pending("chat")]
+        assert len(sent) == len(open_now)
+    for name in [*CONNECTIONS[1:], *CONNECTIONS, *CONNECTIONS]:
+        await running.clock.advance(60 * SECOND)
+        await running.check(name, works=True)
+    await running.settle()
+    assert (running.open_at("chat"), await running.pending("pager")) == (0, [])
+
+
 async def test_comes_back(database: object) -> None:
     """A receiver that was away is told what began and what ended meanwhile."""
     running = await begun(database)
@@ -363,6 +392,7 @@ async def test_random_reloads(database: object, seed: int) -> None:
         else:
             name = dice.choice(CONNECTIONS)
             await running.check(name, works=name in running.broken)
+    await running.reload(routes="")
     await running.settle()
     current = [running.shown.get(where, set()) for where in running.setup.receivers.values()]
     assert len(set().union(*current)) == len(running.broken)

@@ -28,6 +28,7 @@ from monitor.web.pages.connection import ConnectionQuery, profile_of
 from monitor.web.pages.templates import Pages
 from monitor.web.status.board import StatusBoard
 from monitor.web.status.connection import past_row_of
+from monitor.web.status.sidebar import cards_above
 from tests.builders import DAY, HOUR, MINUTE, SECOND, START, a_connection, a_silence, a_state, an_observation
 from tests.story import API_HOST, Story
 
@@ -257,17 +258,24 @@ def test_names_survive_the_end_of_a_connection() -> None:
     assert (state.display_name, state.username, state.health, state.last_check_at) == ("Acme", "acme", Health.UNKNOWN, None)
 
 
-@pytest.mark.parametrize("problem", ["database is locked (SQLITE_BUSY)", "database or disk is full (SQLITE_FULL)"])
-def test_database_card(problem: str) -> None:
+@pytest.mark.parametrize(
+    ("problem", "advice"),
+    [
+        ("database is locked (SQLITE_BUSY)", "End the other program that locks the file"),
+        ("database or disk is full (SQLITE_FULL)", "Free space on its disk"),
+        ("connection failed: Connection refused", "Look at the database server"),
+    ],
+)
+def test_database_card(problem: str, advice: str) -> None:
     """A database that takes no writes has a card with the cause, the advice, and that nothing is notified; on every page."""
     snapshot = _snapshot(_view(1), storage_up=False, storage_failure=StorageFailure(NOW - MINUTE, problem))
     board = StatusBoard(snapshot)
     view = snapshot.connections[0]
-    profile = profile_of(board.row(view, NOW), None, ConnectionQuery(), NOW, cards=board.cards_above(view, NOW))
+    profile = profile_of(board.row(view, NOW), None, ConnectionQuery(), NOW, cards=cards_above(board.snapshot, view.connection, NOW))
     for page in (_html(snapshot), PAGES.connection(board, profile, NOW).decode()):
         assert problem in page
         assert "nothing can be notified" in page
-        assert "Free space on its disk" in page
+        assert advice in page
     assert _everywhere(snapshot)[::3] == (OverallState.UNAVAILABLE, "database down")
 
 

@@ -21,6 +21,7 @@ from monitor.errors import Reason
 from monitor.text.format import ago
 from monitor.web.pages.incidents import NOT_SUPPRESSED, open_panel
 from monitor.web.status.board import PAGE_SIZE, Page, StatusBoard
+from monitor.web.status.sidebar import cards_of, receivers_of
 from tests.builders import DAY, HOUR, MINUTE, SECOND, START, a_connection, a_state, a_token_belief, at
 
 NOW = at(30 * DAY)
@@ -404,7 +405,7 @@ def test_cards() -> None:
         outbox={"on-call": OutboxView(3, START, failing_since=NOW - HOUR), "desk": OutboxView()},
     )
 
-    cards = board.cards(NOW)
+    cards = cards_of(board.snapshot, NOW)
 
     assert [card.title for card in cards] == [
         "The PostPost API does not respond",
@@ -421,7 +422,9 @@ def test_cards() -> None:
 
 def test_no_receiver_is_a_card() -> None:
     """That nobody is notified stands at the top, not in a footnote."""
-    assert [card.title for card in _board(_view()).cards(NOW)] == ["No receiver is configured: nobody is notified of anything."]
+    assert [card.title for card in cards_of(_board(_view()).snapshot, NOW)] == [
+        "No receiver is configured: nobody is notified of anything."
+    ]
 
 
 def test_receivers() -> None:
@@ -435,7 +438,7 @@ def test_receivers() -> None:
         }
     )
 
-    assert [(receiver.name, receiver.tone, receiver.text) for receiver in board.receivers(NOW)] == [
+    assert [(receiver.name, receiver.tone, receiver.text) for receiver in receivers_of(board.snapshot, NOW)] == [
         ("deaf", Tone.BAD, "failing for 1h; 3 messages waiting, the oldest for 1h"),
         ("gone", Tone.BAD, "disabled (HTTP 410); 2 messages waiting"),
         ("busy", Tone.GOOD, "1 message waiting, the oldest for 1m"),
@@ -546,7 +549,7 @@ def test_labels() -> None:
         return [row.view.connection.id for row in board.page(Filters(labels=labels), NOW).rows]
 
     assert (_found("team=social"), _found("team=social", "market=de"), _found("team"), _found("team=")) == ([1, 2], [1], [1, 2, 3], [])
-    assert board.label_choices() == {"market": (("market=de", "de"),), "team": (("team=press", "press"), ("team=social", "social"))}
+    assert board.label_choices == {"market": (("market=de", "de"),), "team": (("team=press", "press"), ("team=social", "social"))}
 
 
 def test_labels_in_the_address() -> None:

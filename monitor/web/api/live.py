@@ -52,7 +52,8 @@ _NOT_WATCHED = PreflightResult(Readiness.UNKNOWN, PreflightCause.NOT_WATCHED)
 async def summary(context: ApiContext, _: Query) -> api.Summary:
     """The overall state."""
     board = context.board()
-    snapshot, state, severities = board.snapshot, board.overall, board.incident_counts()
+    snapshot, state = board.snapshot, board.overall
+    severities = Counter(incident.severity for incident in snapshot.incidents)
     health = Counter(view.state.health for view in snapshot.connections)
     return {
         **context.head(),
@@ -65,7 +66,7 @@ async def summary(context: ApiContext, _: Query) -> api.Summary:
         "apiUp": facts.api_up(snapshot),
         "storageUp": snapshot.storage_up,
         "accounts": dict(snapshot.accounts),
-        "openIncidents": {severity.value: severities.get(severity, 0) for severity in Severity},
+        "openIncidents": {severity.value: severities[severity] for severity in Severity},
         "scopeIncidents": [facts.scope_incident(incident) for incident in board.scope_incidents()],
         "suspectedScopes": [facts.suspected_scope(scope) for scope in snapshot.suspected],
         "silences": [

@@ -71,7 +71,7 @@ def preflight_page(board: StatusBoard, query: Mapping[str, str], policy: Policy,
     form = PreflightPage(
         choices=tuple((number, name, number in ids) for name, number in choices),
         typed=" ".join(ids),
-        labels=[pair for values in board.label_choices().values() for pair in values],
+        labels=[pair for values in board.label_choices.values() for pair in values],
         label=label,
         at=at,
     )

@@ -11,7 +11,7 @@ from monitor.domain.states import TopicState
 from monitor.domain.views.handling import handling_of_incident
 from monitor.domain.views.snapshot import IncidentView, Snapshot, SuspectedScope
 from monitor.domain.views.status import TONES, Tone
-from monitor.text.advice import RECEIVER_ADVICE, STORAGE_ADVICE, reason_advice
+from monitor.text.advice import RECEIVER_ADVICE, reason_advice, storage_advice
 from monitor.text.durations import brief
 from monitor.text.format import count, sentence, title_of
 from monitor.text.reasons import reason_text
@@ -111,9 +111,9 @@ def _storage_card(snapshot: Snapshot, now: datetime) -> Card:
         title_of("storage", {}),
         failure.since if failure is not None else None,
         brief(now - failure.since) if failure is not None else "",
-        "Checks go on and are kept in memory. Until it is repaired no change is confirmed and nothing can be notified.",
+        "Results are kept in memory. Until it is repaired no change is confirmed and nothing can be notified.",
         failure.problem if failure is not None else "",
-        STORAGE_ADVICE,
+        storage_advice(failure.problem if failure is not None else ""),
     )
 
 
@@ -199,6 +199,6 @@ def _incident_card(incident: IncidentView, snapshot: Snapshot, now: datetime) ->
         brief(now - ref.opened_at),
         sentence(reason_text(reason)) if reason is not None else "",
         storage.problem if storage is not None else incident.detail,
-        STORAGE_ADVICE if storage is not None else reason_advice(reason) if reason is not None else "",
+        storage_advice(storage.problem) if storage is not None else reason_advice(reason) if reason is not None else "",
         tuple(handling_texts(handling, now)),
     )
