@@ -145,8 +145,12 @@ def test_broken_outweighs_suspected() -> None:
 )
 def test_nothing_works_in_doubt(doubt: dict[str, object]) -> None:
     """While a scope above a connection is suspected, or the database takes no writes, it was working, and is not shown in green."""
-    view, other = _view(1), _view(2, last_evidence_at=None)
-    rows = [StatusBoard(_snapshot(view, other, **doubt)).row(each, NOW) for each in (view, other)]
+    view, snapshot = _view(1), _snapshot(_view(1), _view(2, last_evidence_at=None), **doubt)
+    board, table, document = StatusBoard(snapshot), as_text(snapshot, ConnectionFilter(), 10_000), as_document(snapshot, ConnectionFilter())
+    rows = [board.row(each, NOW) for each in board.snapshot.connections]
+    assert [choice.label for choice in board.choices(Filters())] == ["All connections", "Was working"]
+    assert [one["displayStatus"] for one in document["connections"]] == ["unknown"] * 2  # type: ignore[attr-defined]
+    assert ("2 was working" in table, "Working" in table) == (True, False)
     assert [(row.label, row.tone, row.since) for row in rows] == [("Was working", Tone.IDLE, None)] * 2
     assert (rows[0].seen, StatusBoard(_snapshot(view)).row(view, NOW).tone) == ("3m ago", Tone.GOOD)
     elsewhere = SuspectedScope(Scope.ACCOUNT, "account:other", NOW - 40 * SECOND)

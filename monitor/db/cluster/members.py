@@ -304,7 +304,8 @@ def read_cluster(reader: Reader) -> ClusterView:
     ]
     configs = reader.rows(_CONFIG, {"key": _CONFIGS})
     now = from_milliseconds(int(reader.rows(_NOW)[0][0]))
-    return ClusterView(now, members, shards, configs[0].value.rpartition(" ")[2] if configs else "")
+    *superseded, config = configs[0].value.split() if configs else [""]
+    return ClusterView(now, members, shards, config, superseded)
 
 
 def conninfo(url: str) -> str:

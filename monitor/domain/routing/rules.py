@@ -52,7 +52,8 @@ def receivers_for(
     Without routes these are all; when no route matches, none. The receivers *notified* of this incident before also get what
     follows. The close of an incident goes to exactly them, because its level and reason are no longer those that the routes
     matched when it opened; when they are not known (None), the routes decide alone. A notification about several connections, *members*, goes
-    to whoever gets it by one of them: their labels are not in it. An escalation goes to the receivers that it names.
+    to whoever gets it by one of them: their labels are not in it. An escalation goes to the receivers that it names;
+    a reminder names those that have just got one, and passes them over unless the routes name them.
     Chats that another notification has *informed* of the same do not get it.
     """
     closing = notification.why is NotificationReason.CLOSED
@@ -62,7 +63,8 @@ def receivers_for(
         chosen = set(notified)
     else:
         taking = routes_of(notification, members or (connection,), routes, user_labels)
-        chosen = _named_by(taking, routes, receivers).union(notified or ())
+        passed = notification.facts.escalated_to if notification.why is NotificationReason.REMINDER else ()
+        chosen = _named_by(taking, routes, receivers).union(set(notified or ()).difference(passed))
     chosen -= {receiver.name for receiver in receivers if receiver.name in informed and not receiver.keeps_incidents}
     return _in_order(chosen, receivers, closing=closing)
 
