@@ -86,6 +86,7 @@ class Reason(StrEnum):
 
     # our own doing
     MONITOR_INTERNAL = "monitor_internal"
+    STORAGE_FAILED = "storage_failed"
 
 
 class DeliveryReason(StrEnum):

@@ -214,6 +214,12 @@ class NodeWorkers:
         if GLOBAL in self._turns:
             await self._govern(view, now)
 
+    def _is_current(self) -> bool:
+        """Whether the configuration of this node is the current one: with an older one it works, but changes none of what is monitored."""
+        view = self._node.view
+        me = view.member(self._node.name) if view is not None else None
+        return view is not None and me is not None and me.config == view.config
+
     def _note_config(self, view: ClusterView, me: NodeRow) -> None:
         """Log when the configuration of this node is in the way of its taking shards."""
         outvoted = me.config != view.config
@@ -279,7 +285,7 @@ class NodeWorkers:
         account = name.removeprefix(ACCOUNT_PREFIX)
         rows = await self._database.read(partial(AccountRows, account=account))
         self._registry.tend(account, rows, taken.since)
-        await connection_sync.sync(self._database, self._registry, self.config, account=account)
+        await connection_sync.sync(self._database, self._registry, self.config, account=account, retire=self._is_current())
         group = WorkerGroup(self.config, self.evaluation_config, self._dependencies, parts={name})
         paused_seconds = (taken.paused_until - self._clock.now()).total_seconds()
         if paused_seconds > 0:
@@ -288,8 +294,9 @@ class NodeWorkers:
 
     async def _wide_workers(self, since: datetime) -> WorkerGroup:
         """The workers of `global`, with a replica of everything."""
-        await account_sync.rename(self._database, self.config, self._clock.now(), later=_tended)
-        await receiver_sync.sync(self._database, self.config, self.evaluation_config, self._clock.now())
+        if self._is_current():
+            await account_sync.rename(self._database, self.config, self._clock.now(), later=_tended)
+            await receiver_sync.sync(self._database, self.config, self.evaluation_config, self._clock.now())
         registry = GlobalRegistry(self._wide_config, self._clock, since)
         registry.on_unrouted = self._dependencies.metrics.notification_unrouted
         await self._database.read(registry.load)
@@ -386,7 +393,7 @@ class NodeWorkers:
 
     async def _put_shards(self, view: ClusterView) -> None:
         registry = self.wide
-        if registry is None:
+        if registry is None or not self._is_current():
             return
         weights = {name: _RECEIVER_WEIGHT if name.startswith(RECEIVER_PREFIX) else _ACCOUNT_WEIGHT for name in self._known}
         for connection in registry.connections():
@@ -422,7 +429,7 @@ class NodeWorkers:
     def exported(self) -> Snapshot:
         """What this node alone exports: of its own shards, and nothing while it may not hold its lease."""
         now = self._clock.now()
-        if not self._node.may_send():
+        if not self._database.may_send():
             return Snapshot(now, storage_up=self._registry.storage_up, cluster=self._facts())
         own, wide = self._registry.snapshot(now), self.wide
         incidents = [
@@ -448,7 +455,7 @@ class NodeWorkers:
             node=self._node.name,
             version=__version__,
             config=me.config if me is not None else "",
-            config_current=me is not None and me.config == view.config,
+            config_current=self._is_current(),
             nodes=sum(member.alive for member in view.members),
             shards=len(self._turns),
             free=free if self.wide is not None else None,

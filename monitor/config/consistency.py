@@ -118,9 +118,7 @@ def _connections(draft: Draft, warn: Warn) -> None:
     first: dict[tuple[str, str, str], int] = {}
     for index, connection in draft.listed(ConnectionSettings, "connections").items():
         path: Path = ("connections", index)
-        for label in connection.labels:
-            if label in RESERVED:
-                draft.refuse((*path, "labels", label), f"the label {label} has the name of a built-in matcher", "choose another name")
+        _labels(draft, connection.labels, path)
         for position, name in enumerate(connection.require_permissions):
             _spelling(warn, (*path, "require_permissions", position), "permission", name, KNOWN_PERMISSIONS)
         if connection.match is not None:
@@ -135,6 +133,12 @@ def _connections(draft: Draft, warn: Warn) -> None:
         if not connection.id.startswith(connection.platform):
             message = f"{connection.id} starts with upper case; the API lists ids in lower case"
             warn((*path, "id"), message, "copy the id from the list of connections")
+
+
+def _labels(draft: Draft, labels: Iterable[str], path: Path) -> None:
+    for label in labels:
+        if label in RESERVED:
+            draft.refuse((*path, "labels", label), f"the label {label} has the name of a built-in matcher", "choose another name")
 
 
 def _spelling(warn: Warn, path: Path, what: str, given: str, known: Iterable[str]) -> None:
@@ -153,9 +157,7 @@ def _users(draft: Draft, warn: Warn) -> None:  # noqa: ARG001 - the signature of
             place = draft.document.relative(("users", first[user.id]), path)
             draft.refuse((*path, "id"), f"user {user.id} is listed twice (first on {place})", "remove one")
         first.setdefault(user.id, index)
-        for label in user.labels:
-            if label in RESERVED:
-                draft.refuse((*path, "labels", label), f"the label {label} has the name of a built-in matcher", "choose another name")
+        _labels(draft, user.labels, path)
 
 
 def _receivers(draft: Draft, warn: Warn, *, check_template: CheckTemplate) -> None:
@@ -418,16 +420,16 @@ def _cluster(draft: Draft, warn: Warn) -> None:
 def _open_port(draft: Draft, warn: Warn, web: WebSettings) -> None:
     """Source: reliability.md 4.1."""
     path = ("web", "listen")
-    if web.actions and draft.web_file is not None and web.token is None and not draft.web_file.authenticates:
-        draft.refuse(
-            ("web", "actions"), "web.actions lets anyone act who reaches the port", "set web.config_file with users, or web.token_file"
-        )
-    if web.lifecycle and draft.web_file is not None and web.token is None and not draft.web_file.authenticates:
-        message = "web.lifecycle lets anyone reload who reaches the port"
-        draft.refuse(("web", "lifecycle"), message, "set web.config_file with users, or web.token_file")
-    if is_loopback(web.host) or draft.web_file is None:
+    if draft.web_file is None:
         return
-    if web.token is None and not draft.web_file.authenticates:
+    is_open = web.token is None and not draft.web_file.authenticates
+    for key, given, act in (("actions", web.actions, "act"), ("lifecycle", web.lifecycle, "reload")):
+        if given and is_open:
+            message = f"web.{key} lets anyone {act} who reaches the port"
+            draft.refuse(("web", key), message, "set web.config_file with users, or web.token_file")
+    if is_loopback(web.host):
+        return
+    if is_open:
         message = "web.listen opens the port to the network without a password or token"
         if web.insecure_listen:
             warn(path, message, "set web.config_file or web.token_file")

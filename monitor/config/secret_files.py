@@ -122,7 +122,7 @@ def read_database_url(path: FilePath, environ: Mapping[str, str]) -> Secret:
         secret = read_secret_file(path, credentials_directory=FilePath(directory) if directory else None)
         return _check_database(secret, f"the secret in {path}")
     except SecretProblem as error:
-        raise ConfigError((Problem(str(path), str(error), error.fix),)) from None
+        raise ConfigError((Problem("FILE", str(error), error.fix),)) from None
 
 
 def _check_database(secret: Secret, origin: str) -> Secret:
@@ -252,7 +252,7 @@ class SecretFiles:
         if place is None:
             return _UNUSABLE
         try:
-            secret = read_secret_file(place, credentials_directory=self._credentials_directory)
+            secret = read_secret_file(place, credentials_directory=self._credentials_directory, written=str(file))
             self.values.add(secret.reveal())
             return check(secret, f"the secret in {place}")
         except SecretProblem as error:

@@ -17,16 +17,11 @@ from monitor.domain.silencing.acks import Ack
 from monitor.domain.silencing.silences import Silence
 
 _ADD_SILENCE = insert(silences).returning(silences.c.id)
-_EXPIRE = (
-    update(silences)
-    .where(silences.c.id == bindparam("b_id"), silences.c.ends_at > bindparam("b_at"), silences.c.expired_at.is_(None))
-    .values(expired_at=bindparam("b_at"))
+_NOT_OVER = update(silences).where(
+    silences.c.id == bindparam("b_id"), silences.c.ends_at > bindparam("b_at"), silences.c.expired_at.is_(None)
 )
-_EXTEND = (
-    update(silences)
-    .where(silences.c.id == bindparam("b_id"), silences.c.ends_at > bindparam("b_at"), silences.c.expired_at.is_(None))
-    .values(ends_at=bindparam("b_ends_at"))
-)
+_EXPIRE = _NOT_OVER.values(expired_at=bindparam("b_at"))
+_EXTEND = _NOT_OVER.values(ends_at=bindparam("b_ends_at"))
 _PUT_ACK = upsert(acknowledgements, ["topic", "subject", "number"], ["level", "at", "author", "reason"])
 _PUT_ACCEPTED = upsert(accepted_permissions, ["connection_id"], ["permissions", "at", "author", "reason"])
 
@@ -95,7 +90,9 @@ class ControlsWriter:
         after = change(before)
         if after != before:
             disabled = after.disabled_at is not None
-            self._outbox.put_receiver_state(name, after.dump(), disabled=disabled, failing_since=after.failing_since)
+            self._outbox.put_receiver_state(
+                name, after.dump(), disabled=disabled, failing_since=None if after.healthy else after.failing_since
+            )
         return after != before
 
     def redeliver(self, ids: list[int], now: datetime) -> int:

@@ -166,7 +166,7 @@ class ConnectionState:
         contradicted_at: of the failed checks in a row: the last post that succeeded before one of them, by the API's clock.
         server_ahead: by how much the API's clock is ahead of ours, as its last answers showed; zero when the clocks agree.
         explained_error_at: when the last posting error occurred that a failure or a scope incident explains.
-        token_sightings: checks and listings in a row that agree about it.
+        token_sightings: checks and listings in a row that agree about the token.
         changes: recent changes of confirmed health, oldest first, for flap damping.
         pending_levels: levels that were seen but are not confirmed yet.
         topics: the topics that ever had another level than `fine`.
@@ -174,6 +174,7 @@ class ConnectionState:
         notice_pending: the notice that the connection can no longer be tested was suppressed by a silence.
         next_evaluation_at: when the passing of time alone may next change something; None when it cannot.
         seq: the number of the last notification about this connection; receivers order by it.
+        last_known: the state when it was no longer watched, for showing; None while it is, and since it is again.
         unknown: what a newer release wrote into the row, kept for it.
     """
 
@@ -213,6 +214,7 @@ class ConnectionState:
     notice_pending: bool = False
     next_evaluation_at: datetime | None = None
     seq: int = 0
+    last_known: "ConnectionState | None" = None
     unknown: str = ""
 
     @property

@@ -143,11 +143,12 @@ class Watchdog:
         self._registry.storage_up = not failing
         since = self._database.failing_since or self._clock.now()
         self._registry.storage_failure = StorageFailure(since, self._database.failure) if failing else None
-        if failing == self._storage_failing:
+        # What has ended the writer ends the process, which says so.
+        if failing == self._storage_failing or (failing and self._database.failing_since is None):
             return
         self._storage_failing = failing
         if failing:
-            _log.error("storage.failed", advice="Checks go on and are kept in memory; see the database's own log and the free space.")
+            _log.error("storage.failed", advice="Results are kept in memory; see the database's own log and the free space.")
         else:
             _log.info("storage.recovered")
 

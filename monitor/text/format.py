@@ -188,7 +188,7 @@ def count(number: int, noun: str, plural: str = "") -> str:
 
 def sentence(clause: str) -> str:
     """A clause as a sentence."""
-    return f"{capital(clause)}." if clause else ""
+    return capital(clause) + ("" if clause.endswith((".", "!", "?")) else ".") if clause else ""
 
 
 def capital(clause: str) -> str:

@@ -314,7 +314,7 @@ async def test_a_lost_answer_is_no_lost_commit(postgres_url: str) -> None:
                 self.after = False
                 raise StoreUnavailable("the server committed and went away")
 
-    backend = LosesAnswers(parse(postgres_url), owner="test")
+    backend = LosesAnswers(parse(postgres_url), owner="test", clock=SystemClock())
     await asyncio.to_thread(backend.open)
     writer = Writer(backend, clock=SystemClock(), on_end=lambda _error: None)
     writer.start()

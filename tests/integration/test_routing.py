@@ -169,7 +169,9 @@ async def test_unrouted(world: Watched) -> None:
     assert [one.meant for one in snapshot.unmatched] == ["", "linkedin-page2"]
     overall = overall_of(snapshot, Counter(), urgent=False)
     assert "1 notification reached no receiver: no route matches." in f"{overall.text} {overall.more}"
-    assert {"notification.unrouted", "matcher.unmatched"} <= {event["event"] for event in logged}
+    (unrouted,) = [event for event in logged if event["event"] == "notification.unrouted"]
+    assert (unrouted["account"], unrouted["connection"]) == ("main", "linkedin-page2")
+    assert "matcher.unmatched" in {event["event"] for event in logged}
     (row,) = await world.database.read(list_notifications)
     record = NotificationRecord(row.webhook_id, row.incident_key, row.notification)
     report = ConnectionReport(connection, world.fleet.state(connection.id), notifications=(record,), instance="here")

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from monitor.config import AccountSettings, Config, ReceiverSettings, Secret
+from monitor.config import AccountSettings, Config, ReceiverSettings, Secret, read_database_url
 from monitor.config.secrets import KEPT_IN, MASK, SecretProblem, check_file, check_key, check_signing, read_secret_file
 from monitor.errors import ConfigError
 from tests.configured import ACCOUNT, configured, refused
@@ -109,6 +109,25 @@ def test_file_of_another_user(tmp_path: Path) -> None:
     os.chown(path, 12345, 12345)
     with pytest.raises(SecretProblem, match="belongs to another user"):
         read_secret_file(path)
+
+
+MISPLACED = {
+    "accounts: [{name: main, api_key_file: %s}]": "0123456789abcdef0123456789abcdef",
+    ACCOUNT + "receivers: [{name: a, url_file: '%s'}]": "https://hooks.example.org/hunter2-uuid",
+    ACCOUNT + "receivers: [{name: a, url: 'https://a.example', secret_files: ['%s']}]": "whsec_hunter2+hunter2/hunter2=",
+    ACCOUNT + "heartbeat: {url_file: '%s'}": "https://user:hunter2@hc.example.org",
+    ACCOUNT + "database: {url_file: '%s'}": "postgresql://u:hunter2@127.0.0.1/db",
+    ACCOUNT + "web: {token_file: %s}": "hunter2token",
+}
+
+
+@pytest.mark.parametrize(("text", "secret"), MISPLACED.items())
+def test_secret_in_place_of_its_file(text: str, secret: str) -> None:
+    """A secret where the path of its file belongs is never quoted, whole or in part; the advice says what belongs there."""
+    said = str(refused(text % secret))
+    assert "hunter2" not in said
+    assert "0123" not in said
+    assert "write its path" in said
 
 
 def test_not_a_file(tmp_path: Path) -> None:
@@ -322,3 +341,10 @@ def test_address_with_an_at_sign_beyond_the_host(url: str) -> None:
     """The path may hold what it likes."""
     config = configured(f"{ACCOUNT}receivers: [{{name: chat, url: '{url}'}}]\n")
     assert config.receivers[0].url.reveal() == url
+
+
+def test_address_in_place_of_its_file() -> None:
+    """`db copy` does not quote the address that it is given instead of a file with it."""
+    with pytest.raises(ConfigError) as caught:
+        read_database_url(Path("postgresql://u:hunter2@127.0.0.1/copy"), {})
+    assert "hunter2" not in str(caught.value)

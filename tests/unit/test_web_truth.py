@@ -28,6 +28,7 @@ from monitor.web.pages.connection import ConnectionQuery, profile_of
 from monitor.web.pages.templates import Pages
 from monitor.web.status.board import StatusBoard
 from monitor.web.status.connection import past_row_of
+from monitor.web.status.sidebar import cards_above
 from tests.builders import DAY, HOUR, MINUTE, SECOND, START, a_connection, a_silence, a_state, an_observation
 from tests.story import API_HOST, Story
 
@@ -144,8 +145,12 @@ def test_broken_outweighs_suspected() -> None:
 )
 def test_nothing_works_in_doubt(doubt: dict[str, object]) -> None:
     """While a scope above a connection is suspected, or the database takes no writes, it was working, and is not shown in green."""
-    view, other = _view(1), _view(2, last_evidence_at=None)
-    rows = [StatusBoard(_snapshot(view, other, **doubt)).row(each, NOW) for each in (view, other)]
+    view, snapshot = _view(1), _snapshot(_view(1), _view(2, last_evidence_at=None), **doubt)
+    board, table, document = StatusBoard(snapshot), as_text(snapshot, ConnectionFilter(), 10_000), as_document(snapshot, ConnectionFilter())
+    rows = [board.row(each, NOW) for each in board.snapshot.connections]
+    assert [choice.label for choice in board.choices(Filters())] == ["All connections", "Was working"]
+    assert [one["displayStatus"] for one in document["connections"]] == ["unknown"] * 2  # type: ignore[attr-defined]
+    assert ("2 was working" in table, "Working" in table) == (True, False)
     assert [(row.label, row.tone, row.since) for row in rows] == [("Was working", Tone.IDLE, None)] * 2
     assert (rows[0].seen, StatusBoard(_snapshot(view)).row(view, NOW).tone) == ("3m ago", Tone.GOOD)
     elsewhere = SuspectedScope(Scope.ACCOUNT, "account:other", NOW - 40 * SECOND)
@@ -257,17 +262,24 @@ def test_names_survive_the_end_of_a_connection() -> None:
     assert (state.display_name, state.username, state.health, state.last_check_at) == ("Acme", "acme", Health.UNKNOWN, None)
 
 
-@pytest.mark.parametrize("problem", ["database is locked (SQLITE_BUSY)", "database or disk is full (SQLITE_FULL)"])
-def test_database_card(problem: str) -> None:
+@pytest.mark.parametrize(
+    ("problem", "advice"),
+    [
+        ("database is locked (SQLITE_BUSY)", "End the other program that locks the file"),
+        ("database or disk is full (SQLITE_FULL)", "Free space on its disk"),
+        ("connection failed: Connection refused", "Look at the database server"),
+    ],
+)
+def test_database_card(problem: str, advice: str) -> None:
     """A database that takes no writes has a card with the cause, the advice, and that nothing is notified; on every page."""
     snapshot = _snapshot(_view(1), storage_up=False, storage_failure=StorageFailure(NOW - MINUTE, problem))
     board = StatusBoard(snapshot)
     view = snapshot.connections[0]
-    profile = profile_of(board.row(view, NOW), None, ConnectionQuery(), NOW, cards=board.cards_above(view, NOW))
+    profile = profile_of(board.row(view, NOW), None, ConnectionQuery(), NOW, cards=cards_above(board.snapshot, view.connection, NOW))
     for page in (_html(snapshot), PAGES.connection(board, profile, NOW).decode()):
         assert problem in page
         assert "nothing can be notified" in page
-        assert "Free space on its disk" in page
+        assert advice in page
     assert _everywhere(snapshot)[::3] == (OverallState.UNAVAILABLE, "database down")
 
 

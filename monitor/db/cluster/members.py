@@ -30,9 +30,6 @@ from monitor.errors import AnotherInstance, StoreUnavailable
 
 T = TypeVar("T")
 
-_DEADLINE = 0.9
-"""For this part of the lease after its last renewal a node sends requests."""
-
 _RENEWALS = 3
 _WAITS = 5
 """In so many parts of the lease a node renews it at least once, and so many times it may wait for the rows of another node."""
@@ -122,8 +119,6 @@ class MemberBackend(PostgresBackend):
         lease: after so long without a commit another node takes over.
     """
 
-    # Soon enough after the server is back to keep the lease.
-    patience = (0.5, 2.0)
     _hold = text(
         f"UPDATE members SET commits = commits + 1, pid = pg_backend_pid(), expires_at = {NOW} + :lease"
         " WHERE node = :node AND holder = :holder RETURNING commits"
@@ -135,20 +130,9 @@ class MemberBackend(PostgresBackend):
     )
 
     def __init__(self, address: URL, *, owner: str, member: NodeRow, lease: timedelta, clock: Clock) -> None:
-        super().__init__(address, owner=owner, lease=lease)
+        super().__init__(address, owner=owner, clock=clock, lease=lease, standby=True)
         self.heartbeat = lease.total_seconds() / (_RENEWALS + 1)
         self.member = member
-        self._clock = clock
-        self._renewed_at = float("-inf")
-        self._begun_at = float("-inf")
-
-    def may_send(self) -> bool:
-        """Whether the lease is certain to be held: no request and no message leaves without it."""
-        return self._clock.boottime() < self._renewed_at + _DEADLINE * self._lease / 1000
-
-    def lease_remaining(self) -> float:
-        """Seconds until nothing may be sent any more."""
-        return self._renewed_at + _DEADLINE * self._lease / 1000 - self._clock.boottime()
 
     @property
     def holder(self) -> str:
@@ -163,18 +147,9 @@ class MemberBackend(PostgresBackend):
         """The writing connection in a transaction that holds the node's row."""
         if self._clock.boottime() - self._renewed_at > self._lease / 1000 / _RENEWALS:
             # By itself: the works of the transaction may have to wait for rows of another node, and fail, again and again.
-            self._hold_row()
+            super().begin()
             self.commit()
-        return self._hold_row()
-
-    def _hold_row(self) -> Connection:
-        self._begun_at = self._clock.boottime()
         return super().begin()
-
-    def commit(self) -> None:
-        """Commit; the lease counts from the begin of the transaction."""
-        super().commit()
-        self._renewed_at = self._begun_at
 
     def session(self) -> "MemberSession":
         """A session of its own for taking and releasing shards."""
@@ -182,7 +157,7 @@ class MemberBackend(PostgresBackend):
 
     def _join(self, connection: Connection) -> None:
         _expand(connection, self._warn, node=self.member.node)
-        begun_at, member = self._clock.boottime(), self.member
+        member = self.member
         values = {name: getattr(member, name) for name in ("host", "url", "version", "config", "weight")}
         if connection.execute(_JOIN, self._identity | values | {"lease": self._lease, "schema": REVISION}).scalar() is None:
             raise AnotherInstance(
@@ -191,7 +166,7 @@ class MemberBackend(PostgresBackend):
         connection.execute(_RELEASE_ALL, {"node": member.node})
         connection.execute(_ADD_SHARD, {"name": GLOBAL, "weight": 0.1})
         _make_current(connection, member.config, adopt=False)
-        self._epoch, self._renewed_at = 1, begun_at
+        self._epoch = 1
 
     def _take_lock(self, connection: Connection) -> None:
         """Take the instance lock in shared mode."""
@@ -329,7 +304,8 @@ def read_cluster(reader: Reader) -> ClusterView:
     ]
     configs = reader.rows(_CONFIG, {"key": _CONFIGS})
     now = from_milliseconds(int(reader.rows(_NOW)[0][0]))
-    return ClusterView(now, members, shards, configs[0].value.rpartition(" ")[2] if configs else "")
+    *superseded, config = configs[0].value.split() if configs else [""]
+    return ClusterView(now, members, shards, config, superseded)
 
 
 def conninfo(url: str) -> str:
