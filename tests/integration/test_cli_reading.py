@@ -90,9 +90,9 @@ async def test_status_of_the_alert_path(tmp_path: Path, sqlite_url: str, capsys:
     assert "! heartbeats are withheld: no route sends critical notifications to any receiver" in text
 
 
-def test_status_of_a_locked_database(call: Call, tmp_path: Path) -> None:
+def test_status_of_a_locked_database(call: Call, sqlite_url: str) -> None:
     """While another program holds the write lock, nothing is said to work, as on the page."""
-    with closing(sqlite3.connect(tmp_path / "monitor.db", isolation_level=None)) as other:
+    with closing(sqlite3.connect(sqlite_url.removeprefix("sqlite:///"), isolation_level=None)) as other:
         other.execute("BEGIN IMMEDIATE")
         table, explained = call("status"), call("explain", "threads-1784")
         other.execute("ROLLBACK")

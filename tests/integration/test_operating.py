@@ -101,9 +101,9 @@ async def test_acknowledgements(database: Database, database_url: str) -> None:
     with operator_session(database_url) as operations:
         operations.acknowledge(an_ack())
         operations.acknowledge(again)
-        operations.acknowledge(an_ack(number=2))
+        operations.acknowledge(an_ack(number=2, at_offset=3 * HOUR))
     assert await database.read(acks_of_open) == [again]
-    assert await database.read(lambda reader: acks_since(reader, START)) == [an_ack(), an_ack(number=2), again]
+    assert await database.read(lambda reader: acks_since(reader, START)) == [an_ack(), again, an_ack(number=2, at_offset=3 * HOUR)]
     await database.write(lambda store: open_incident(store, level=FINE))
     assert await database.read(acks_of_open) == []
 
