@@ -23,14 +23,13 @@ from monitor.clock import Clock
 from monitor.cluster.job_queue import JobQueue
 from monitor.cluster.node import Node, member_of
 from monitor.cluster.shown import ShownRows
-from monitor.cluster.turns import Turns
+from monitor.cluster.turns import NodeWorkers
 from monitor.config import Config, watched_files
 from monitor.db import Database, read_server
 from monitor.db.cluster.members import conninfo, member_backend
 from monitor.domain.connections import Connection
-from monitor.domain.policy import Policy
 from monitor.domain.views.snapshot import Snapshot
-from monitor.errors import AnotherInstance, MonitorError, StoreCorrupt, StoreError, StoreUnavailable
+from monitor.errors import AnotherInstance, MonitorError, StoreCorrupt, StoreDenied, StoreError, StoreUnavailable, UsageError
 from monitor.logs import get_logger
 from monitor.metrics import Metrics
 from monitor.runtime import reload_outcome
@@ -64,6 +63,7 @@ _LONGEST_RETRY_SECONDS = 30.0
 _START_ATTEMPT_SECONDS = 300.0
 _STANDBY_PAUSE_SECONDS = 0.5
 _STANDBY_VIEW_SECONDS = 10.0
+_DENIED_ADVICE = "Make the role the owner of the database and its tables, or GRANT it CREATE on the database and on its schema."
 _CLOCK_DIFFERENCE = timedelta(seconds=5)
 
 
@@ -72,9 +72,6 @@ class App:
     One running monitor.
 
     Args:
-        config: the configuration to start with.
-        clock: the time.
-        signals: requests to stop and to reload.
         reread: reads the configuration again; raises ConfigError with every problem.
         manager: the service manager to notify.
         limits: how long each part may stand still before the service manager is no longer pinged.
@@ -104,21 +101,20 @@ class App:
         self._active = ""
         self._view_due = float("-inf")
         self._node: Node | None = None
-        self._turns: Turns | None = None
+        self._node_workers: NodeWorkers | None = None
+        self._registry = Registry(EvaluationConfig.from_config(config, ""), clock)
+        self._database = self._make_database()
+        self._rows = ShownRows(self._database, lambda: self.config, clock)
+        self._web = self._web_server()
 
     async def run(self) -> None:
         """
-        Run until the stop is requested, then drain.
-
-        A database that is unavailable at the start is waited for.
+        Run until the stop is requested, then drain; waits for a database that is unavailable at the start.
 
         Raises:
             StoreError: the database can't be used.
             ConfigError: the web port can't be opened.
         """
-        self._database = self._make_database()
-        self._rows = ShownRows(self._database, lambda: self.config, self._clock)
-        self._web = self._web_server()
         try:
             await self._run()
         except BaseException as error:
@@ -146,8 +142,6 @@ class App:
             await self._open_web()
             jitter = random.random  # noqa: TID251 - needs no secrecy, only that two monitors do not retry in step
             self._dependencies = Dependencies(self._registry, self._database, self._metrics, self._clock, jitter, self._limits)
-            if self._node is not None:
-                self._dependencies = replace(self._dependencies, may_send=self._node.may_send)
             self._use(self._make_workers(self.config))
             self._scheduler = Scheduler(self._wake_jobs(), self._clock)
             self._watchdog = Watchdog(
@@ -170,9 +164,7 @@ class App:
 
     async def _open_database(self) -> bool:
         """
-        Open the database, load the registry and bring the rows in line with the configuration.
-
-        Waits while the database is unavailable, and as a standby while another instance holds it.
+        Open the database, load the registry and reconcile the rows; waits while the database is unavailable or held by another instance.
 
         Returns:
             False when the stop is requested first.
@@ -190,9 +182,10 @@ class App:
                     raise
                 await self._stand_by(str(error))
                 pause = _STANDBY_PAUSE_SECONDS
-            except StoreUnavailable as error:
+            except (StoreUnavailable, StoreDenied) as error:
                 await self._database.close()
-                _log.warning("database.start_postponed", error=str(error), retry_seconds=pause)
+                denied = {"advice": _DENIED_ADVICE} if isinstance(error, StoreDenied) else {}
+                _log.warning("database.start_postponed", error=str(error), retry_seconds=pause, **denied)
                 self._postpone(f"Waiting for the database: {error}", pause)
             else:
                 return True
@@ -215,7 +208,7 @@ class App:
             self._active = active
             await self._open_web()
             self._manager.ready(f"Standby: {active}")
-            _log.info("cluster.standing_by", active=active, url=self.url)
+            _log.info("standby.started", active=active, url=self.url)
         self._active = active
         if self._signals.reload.is_set():
             self._signals.reload.clear()
@@ -232,9 +225,7 @@ class App:
         try:
             self._registry = await self._database.read(partial(Registry.of_rows, config=self.config, clock=self._clock))
         except StoreError as error:
-            _log.warning("cluster.view_failed", error=str(error))
-            if not self._active:
-                self._registry = Registry(EvaluationConfig.from_config(self.config, ""), self._clock)
+            _log.warning("snapshot.read_failed", error=str(error))
 
     async def _reload_standby(self) -> None:
         try:
@@ -265,7 +256,7 @@ class App:
         if self.config.cluster is not None:
             await self._examine_server()
         if self._active and self._node is None:
-            _log.warning("cluster.taken_over", was_active=self._active)
+            _log.warning("standby.activated", was_active=self._active)
         if self._node is not None:
             await self._rows.step()
         self._registry, self._active = registry, ""
@@ -275,28 +266,28 @@ class App:
         now, replicated = await self._database.read(read_server)
         if abs(now - self._clock.now()) > _CLOCK_DIFFERENCE:
             difference = round((self._clock.now() - now).total_seconds(), 1)
-            _log.warning("cluster.clock_differs", seconds=difference, advice="Set the clock: due times and ages are wrong by as much.")
+            _log.warning("clock.differed", seconds=difference, advice="Set the clock: due times and ages are wrong by as much.")
         if not replicated:
             advice = (
                 "Not promised: that a failover of the PostgreSQL server keeps its newest rows, and that no incident is notified twice then."
                 " Set synchronous_standby_names there."
             )
-            _log.warning("cluster.not_replicated", advice=advice)
+            _log.warning("database.not_replicated", advice=advice)
 
     def _evaluation_config(self, config: Config) -> EvaluationConfig:
         made = EvaluationConfig.from_config(config, self._database.instance_id)
         return made if self._node is None or config.cluster is None else node_config(made, config.cluster.lease)
 
-    def _make_workers(self, config: Config, *, reloaded: bool = False) -> WorkerGroup | Turns:
+    def _make_workers(self, config: Config, *, reloaded: bool = False) -> WorkerGroup | NodeWorkers:
         """The workers of *config*; built without any I/O."""
         evaluation_config = self._evaluation_config(config)
         if self._node is None:
             return WorkerGroup(config, evaluation_config, self._dependencies, reloaded=reloaded)
         wide_config = EvaluationConfig.from_config(config, self._database.instance_id)
-        return Turns(config, evaluation_config, self._dependencies, self._node, self._jobs, wide_config)
+        return NodeWorkers(config, evaluation_config, self._dependencies, self._node, self._jobs, wide_config)
 
-    def _use(self, workers: WorkerGroup | Turns) -> None:
-        self._workers, self._turns = workers, workers if isinstance(workers, Turns) else None
+    def _use(self, workers: WorkerGroup | NodeWorkers) -> None:
+        self._workers, self._node_workers = workers, workers if isinstance(workers, NodeWorkers) else None
 
     async def _sync(self, config: Config) -> None:
         """Bring the rows in line with *config*; in a cluster that shares, each shard does that when it is taken."""
@@ -318,7 +309,7 @@ class App:
             self._clock,
             self._readiness,
             file=self.config.web_file,
-            policy=self._policy,
+            policy=lambda: self._registry.config.policy,
             read=self._database.read,
             instance=lambda: self._registry.config.identity.instance,
             engine=self._shown,
@@ -342,26 +333,31 @@ class App:
     def _check_now(self, connection: Connection) -> bool:
         return self.ready.is_set() and self._workers.check_now(connection)
 
-    def _policy(self) -> Policy:
-        return self._registry.config.policy
-
     def snapshot(self) -> Snapshot:
         """Everything that is known, now."""
         snapshot = self._shown().snapshot(self._clock.now())
         if self._node is not None:
-            snapshot = replace(snapshot, storage_up=self._registry.storage_up)
+            snapshot = replace(snapshot, storage_up=self._registry.storage_up, untended=self._untended())
         return replace(snapshot, active=self._active) if self._active else snapshot
+
+    def _untended(self) -> tuple[str, ...]:
+        view = self._node.view if self._node is not None else None
+        return view.untended() if view is not None else ()
 
     def _shown(self) -> Registry:
         """What the pages show: in a cluster that shares, the rows of all nodes."""
         rows = self._rows.registry() if self._node is not None and not self._active else None
         return rows if rows is not None else self._registry
 
+    def _counted(self) -> dict[str, int]:
+        """How many connections are monitored, for the log; not on a node, which takes its share later."""
+        return {"connections": len(self._registry.ids())} if self._node is None else {}
+
     def _exported(self) -> Snapshot:
         """What the metrics of a node are made of."""
-        if self._turns is None or self._active:
+        if self._node_workers is None or self._active:
             return Snapshot(self._clock.now(), active=self._active or "starting")
-        return self._turns.exported()
+        return self._node_workers.exported()
 
     async def _run_workers(self, group: asyncio.TaskGroup) -> None:
         try:
@@ -385,7 +381,7 @@ class App:
         self._metrics.config_reloaded(successful=True, at=self._clock.now())
         self.ready.set()
         self._manager.ready(self._watchdog.status())
-        _log.info("monitor.started", version=__version__, url=self.url, connections=len(self._registry.ids()), config=self.config.source)
+        _log.info("monitor.started", version=__version__, url=self.url, config=self.config.source, **self._counted())
         await self._signals.stop.wait()
         self._manager.stopping()
         _log.info("monitor.stop_requested")
@@ -405,7 +401,7 @@ class App:
 
     def _wake_jobs(self) -> tuple[WakeJob, ...]:
         def wake(kind: str) -> Callable[[], None]:
-            return lambda: self._workers.remind(kind)
+            return lambda: self._workers.wake_if_due(kind)
 
         return (
             WakeJob("check", _SECOND, wake("check")),
@@ -418,6 +414,7 @@ class App:
         )
 
     def _wake_watchdog(self) -> None:
+        # The loop is made after the scheduler, which is told of clock jumps by it.
         self._watchdog_loop.wake.set()
 
     def _watchdog_rest_seconds(self) -> float:
@@ -444,9 +441,13 @@ class App:
             return True, "standby"
         if not self.ready.is_set():
             return False, "starting or stopping"
-        if self._node is not None and not self._node.may_send():
-            return False, "the lease of this node has run out"
-        return (True, "ready") if self._database.storage_up else (False, "the database takes no writes")
+        if not self._database.may_send():
+            return False, "the lease of this instance has run out"
+        if not self._database.storage_up:
+            return False, "the database takes no writes"
+        untended = self._untended()
+        # It serves pages all the same, as every other node does.
+        return True, f"ready, but no node tends {', '.join(untended)}" if untended else "ready"
 
     async def _reload_on_request(self, group: asyncio.TaskGroup) -> None:
         while True:
@@ -482,13 +483,15 @@ class App:
         self._manager.trouble = "the last reload failed and changed nothing, see the log"
         reload_outcome.record(ReloadOutcome(str(error).splitlines()))
 
-    async def _prepare(self) -> tuple[Config, WorkerGroup | Turns, Authenticator]:
+    async def _prepare(self) -> tuple[Config, WorkerGroup | NodeWorkers, Authenticator]:
         """Read the configuration again and build the workers and the authenticator of the web port; changes nothing yet."""
         config, authenticator = await self._reread_config()
         return config, self._make_workers(config, reloaded=True), authenticator
 
     async def _reread_config(self) -> tuple[Config, Authenticator]:
         config = await asyncio.to_thread(self._reread)
+        if self._node is not None and (config.cluster is None or config.cluster.mode != "shared"):
+            raise UsageError("cluster.mode is no longer shared: stop this node, and start it with the new configuration")
         return config, await self._web.prepare(config.web, config.web_file)
 
     def _adopt(self, config: Config, authenticator: Authenticator) -> list[str]:
@@ -498,7 +501,7 @@ class App:
         self._manager.trouble = ""
         changed = {
             "database": config.database != self.config.database,
-            "cluster": config.cluster != self.config.cluster,
+            "cluster": _fixed(config) != _fixed(self.config),
             "web.listen": config.web.listen != self.config.web.listen,
         }
         restart = [key for key, differs in changed.items() if differs]
@@ -506,12 +509,8 @@ class App:
             _log.warning("config.restart_required", section=key)
         return restart
 
-    async def _replace_workers(self, config: Config, workers: WorkerGroup | Turns, group: asyncio.TaskGroup) -> None:
-        """
-        Drain the running workers and start *workers*. A failure here ends the process: the old workers are closed already.
-
-        Once a stop is requested no workers are started any more: nothing would end them.
-        """
+    async def _replace_workers(self, config: Config, workers: WorkerGroup | NodeWorkers, group: asyncio.TaskGroup) -> None:
+        """Drain the running workers and start *workers*. A failure here ends the process: the old workers are closed already."""
         self._replacing_workers = True
         try:
             await self._workers.drain(seconds=self.config.shutdown.drain.total_seconds(), abort=self._signals.abort)
@@ -526,7 +525,13 @@ class App:
             workers.start(group)
         finally:
             self._replacing_workers = False
-        _log.info("config.reloaded", connections=len(self._registry.ids()), receivers=len(config.receivers))
+        _log.info("config.reloaded", receivers=len(config.receivers), **self._counted())
+
+
+def _fixed(config: Config) -> tuple[object, ...] | None:
+    """What of the section `cluster` a reload does not change."""
+    cluster = config.cluster
+    return (cluster.mode, cluster.lease, cluster.node) if cluster is not None else None
 
 
 def _is_damage(error: BaseException) -> bool:

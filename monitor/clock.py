@@ -20,12 +20,7 @@ def to_milliseconds(at: datetime) -> int:
 
 
 def from_milliseconds(number: int) -> datetime:
-    """
-    The moment that is *number* milliseconds after 1970.
-
-    Raises:
-        OverflowError: there is no such date.
-    """
+    """The moment that is *number* milliseconds after 1970. Raises OverflowError: there is no such date."""
     return EPOCH + number * _MILLISECOND
 
 
@@ -107,12 +102,7 @@ class ClockChanges:
 
 
 class Continuity:
-    """
-    Notices when the process did not run on: its wall clock was set, the machine was suspended, or the process stood still.
-
-    `ClockChanges` shows the first two. A process that stood still (a paused container, SIGSTOP) is late with its `beat`, which it
-    otherwise makes every few seconds.
-    """
+    """Notices when the process did not run on: its wall clock was set, the machine was suspended, or it stood still (a late `beat`)."""
 
     def __init__(self, clock: Clock) -> None:
         self._clock = clock

@@ -29,11 +29,7 @@ EXIT_CONFIG = 78
 
 
 class Reason(StrEnum):
-    """
-    Why a check ended as it did: one spelling for log, metric label, column and JSON.
-
-    `monitor.domain.reasons` says of each what outcome and scope it has, and what it means in plain words.
-    """
+    """Why a check ended as it did: one spelling for log, metric label, column and JSON."""
 
     # evidence about one connection
     OK = "ok"
@@ -90,6 +86,7 @@ class Reason(StrEnum):
 
     # our own doing
     MONITOR_INTERNAL = "monitor_internal"
+    STORAGE_FAILED = "storage_failed"
 
 
 class DeliveryReason(StrEnum):
@@ -166,6 +163,10 @@ class UnsafeDatabaseLocation(StoreError):
     exit_code = EXIT_CONFIG
 
 
+class StoreDenied(StoreError):
+    """The role of the database may not do what is needed; the same work succeeds once it may."""
+
+
 class UnsuitableServer(StoreError):
     """The database server, a pooler before it, or its address can't be used; only a person can put that right."""
 
@@ -199,7 +200,6 @@ class ApiError(MonitorError):
     The API gave no verdict.
 
     Attributes:
-        reason: which kind of trouble, from the closed enum.
         detail: what happened, cleaned and redacted, at most 500 characters.
         retry_after: how long the API asked us to wait, or None.
         http_status: the status code, or None when no answer arrived.

@@ -112,7 +112,6 @@ def configure(*, level: str, log_format: str, stream: TextIO | None = None, jour
     Send structlog, the standard library's log and uncaught exceptions to *stream* (stderr).
 
     Args:
-        level: `debug`, `info`, `warning` or `error`.
         log_format: `json`, `console`, or `auto` for console on a terminal.
         stream: where to write; stderr unless given.
         journal_stream: `$JOURNAL_STREAM`; if that is *stream*, each line starts with its priority.

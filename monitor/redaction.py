@@ -134,7 +134,6 @@ def clean(text: str, limit: int = TEXT_LIMIT, secrets: tuple[str, ...] = ()) -> 
 
     Args:
         text: anything, lone surrogates and megabytes included.
-        limit: most characters that are kept.
         secrets: exact texts to take out besides what looks like a secret.
     """
     return _cleaned_short(text, limit, secrets) if len(text) <= _SHORT else _cleaned(text, limit, secrets)
@@ -183,11 +182,7 @@ JOINERS = "\u200c\u200d"
 
 
 def joins(text: str, place: int) -> bool:
-    """
-    Whether the character at *place* joins, or keeps apart, two visible characters: within emoji, and in Persian and Indian words.
-
-    Beside an ASCII character it means nothing, and could hide a secret.
-    """
+    """Whether the character at *place* joins, or keeps apart, two visible characters beyond ASCII: in emoji, Persian, Indian words."""
     return text[place] in JOINERS and all(
         0 <= beside < len(text) and not text[beside].isascii() and unicodedata.category(text[beside])[0] not in "CZ"
         for beside in (place - 1, place + 1)

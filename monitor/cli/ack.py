@@ -6,8 +6,7 @@ from datetime import datetime
 
 from monitor.cli import output
 from monitor.cli.directory import Directory
-from monitor.cli.incidents import connections_by_number
-from monitor.cli.lookup import directory
+from monitor.cli.lookup import connections_by_number, directory
 from monitor.cli.options import CONFIG, JSON, load_config
 from monitor.cli.silence import author_and_reason, login
 from monitor.cli.verb import Verb, argument
@@ -58,11 +57,7 @@ def acknowledge(config: Config, names: Sequence[str], *, author: str, reason: st
 
 
 def open_incidents(reader: Reader, names: Sequence[str], config: Config) -> dict[str, IncidentRow]:
-    """
-    Incident key to incident, for every open one that *names* mean: a key, that of a notification too, a scope, or a word for a connection, user or account.
-
-    A word of a connection means all its open incidents; one of a managed user, account or platform those of that scope.
-    """
+    """The open incidents that *names* mean, by key: keys, old ones too, scopes, and words for connections, users, accounts, platforms."""
     known, connections = directory(reader, config), connections_by_number(reader)
     instance = config.monitor.instance or read_meta(reader, "instance_id") or ""
     rows = {incident_key(row.incident, instance): row for row in list_incidents(reader, open_only=True, limit=_ALL)}
@@ -76,12 +71,12 @@ def open_incidents(reader: Reader, names: Sequence[str], config: Config) -> dict
     return incidents
 
 
-def _meant(
-    word: str, rows: Mapping[str, IncidentRow], known: Directory, connections: Mapping[int | None, Connection]
-) -> dict[str, IncidentRow]:
+def _meant(word: str, rows: Mapping[str, IncidentRow], known: Directory, connections: Mapping[int, Connection]) -> dict[str, IncidentRow]:
     """The open incidents of what *word* stands for; raises UsageError when there are none, or of several things."""
     meanings = known.meanings(word)
-    found = [{key: row for key, row in rows.items() if _is_about(row, meaning, connections.get(row.connection_id))} for meaning in meanings]
+    found = [
+        {key: row for key, row in rows.items() if _is_about(row, meaning, connections.get(row.connection_id or 0))} for meaning in meanings
+    ]
     found = [each for each in found if each]
     shown = one_line(word, 260)
     if len(found) > 1:

@@ -47,6 +47,11 @@ class CheckResult:
     reply: Reply | None
 
     @property
+    def username(self) -> str | None:
+        """What the API calls it."""
+        return self.reply.username if self.reply is not None else None
+
+    @property
     def outcome(self) -> Outcome:
         """The outcome that the reason stands for."""
         return outcome_of(self.verdict.reason)
@@ -121,7 +126,7 @@ def as_text(results: Sequence[CheckResult], problems: Sequence[str], width: int,
     """The results as a table, and where to reconnect if one asks for it."""
     rows = [
         (
-            one_line(_name(result), 60),
+            one_line(result.connection.name or result.username or result.connection.platform_id, 60),
             coloured(OUTCOME_TEXTS[result.outcome], result.outcome.value),
             (result.reply.token.raw if result.reply is not None else "") or "",
             subject_name(result.connection.platform_id, result.connection),
@@ -146,11 +151,6 @@ def _explanation(result: CheckResult) -> str:
     return f"{why.rstrip('.')}. {advice}" if advice else why
 
 
-def _name(result: CheckResult) -> str:
-    username = result.reply.username if result.reply is not None else None
-    return result.connection.name or username or result.connection.platform_id
-
-
 def as_document(results: Sequence[CheckResult], problems: Sequence[str], now: datetime) -> dict[str, object]:
     """The results as JSON."""
     return {
@@ -158,7 +158,7 @@ def as_document(results: Sequence[CheckResult], problems: Sequence[str], now: da
         "connections": [
             {
                 **facts.identity(result.connection),
-                "username": result.reply.username if result.reply is not None else None,
+                "username": result.username,
                 "outcome": result.outcome,
                 "reason": result.verdict.reason,
                 "detail": result.verdict.detail,

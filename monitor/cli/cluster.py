@@ -67,14 +67,16 @@ def drain(args: argparse.Namespace) -> int:
         raise UsageError(f"there is no node {args.node}; there are: {names}")
     drain_nodes(url, args.node)
     done = "Every node gives up what it tends." if args.all else f"Node {args.node} gives up what it tends, within seconds."
-    return _report(done, args)
+    return output.report(done, as_json=args.json)
 
 
 def adopt(args: argparse.Namespace) -> int:
     """Make the configuration of the file current; returns 0."""
     config = _config(args)
     adopt_config(config.database.url.reveal(), config_hash(config))
-    return _report(f"The configuration {config_hash(config)} is current: nodes with another one give up what they tend.", args)
+    return output.report(
+        f"The configuration {config_hash(config)} is current: nodes with another one give up what they tend.", as_json=args.json
+    )
 
 
 def _config(args: argparse.Namespace) -> Config:
@@ -85,20 +87,12 @@ def _config(args: argparse.Namespace) -> Config:
     return config
 
 
-def _report(done: str, args: argparse.Namespace) -> int:
-    if args.json:
-        output.put({"done": done})
-    else:
-        print(done)
-    return 0
-
-
 def _state(member: NodeRow, view: ClusterView) -> str:
     if not member.alive:
         return "lost"
     if member.drained:
         return "drained"
-    if member.config != view.config:
+    if member.config != view.config_in_force():
         return "other configuration"
     if member.unfit:
         return "unfit"
@@ -113,6 +107,8 @@ def _problems(view: ClusterView, *, replicated: bool) -> list[str]:
     others = [member.node for member in alive if member.config != view.config]
     if others:
         problems.append(f"other configurations than the current one: {', '.join(others)}")
+    if view.config_in_force() != view.config:
+        problems.append(f"no node can work with the current configuration: those with {view.config_in_force()} do, and retire nothing")
     problems += [f"node {member.node} takes no work: {member.unfit}" for member in alive if member.unfit]
     releases = sorted({member.version for member in alive})
     if len(releases) > 1:

@@ -12,7 +12,7 @@ from monitor.cli.options import CONFIG, JSON, load_config
 from monitor.cli.output import terminal_width, wrapped
 from monitor.cli.verb import Verb, argument
 from monitor.clock import SystemClock
-from monitor.config import Config, ReceiverSettings
+from monitor.config import Config
 from monitor.config.dump import as_schema, as_yaml
 from monitor.config.loader import DROP_INS, read_document
 from monitor.config.reference import reference
@@ -130,7 +130,7 @@ def summary(config: Config, width: int) -> str:
         ("connection", [connection.name or connection.id for connection in config.named_connections()]),
         ("selector", [_selector(connection.match) for connection in config.connections if connection.match is not None]),
         ("user", [user.name for user in config.users]),
-        ("receiver", [_receiver(receiver) for receiver in config.receivers]),
+        ("receiver", [f"{one.name} ({one.type}{', signed' if one.secrets else ''})" for one in config.receivers]),
     )
     more = f", with {', '.join(f'{DROP_INS}/{Path(name).name}' for name in config.drop_ins)}" if config.drop_ins else ""
     rare = {"selector", "user"}
@@ -146,10 +146,6 @@ def summary(config: Config, width: int) -> str:
 
 def _selector(match: ConnectionMatch) -> str:
     return " ".join(f"{name}={pattern}" for name, pattern in match.model_dump(exclude_none=True).items()) or "every connection"
-
-
-def _receiver(receiver: ReceiverSettings) -> str:
-    return f"{receiver.name} ({receiver.type}{', signed' if receiver.secrets else ''})"
 
 
 def _counted(noun: str, names: list[str]) -> str:

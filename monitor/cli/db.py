@@ -33,9 +33,11 @@ def upgrade(args: argparse.Namespace) -> int:
     config = load_config(args)
     url, cluster = config.database.url.reveal(), config.cluster
     if cluster is None or cluster.mode != "shared":
-        return _report(asyncio.run(_open_once(url)), args)
+        return output.report(asyncio.run(_open_once(url)), as_json=args.json)
     upgrade_schema(url, contract=args.contract)
-    return _report("The database is up to date." if args.contract else "The database is up to date; older releases can use it too.", args)
+    return output.report(
+        "The database is up to date." if args.contract else "The database is up to date; older releases can use it too.", as_json=args.json
+    )
 
 
 async def _open_once(url: str) -> str:
@@ -49,7 +51,7 @@ def check(args: argparse.Namespace) -> int:
     """Look for damage; returns 0."""
     with Progress(SystemClock()) as progress:
         result = examine(load_config(args).database.url.reveal(), progress.show)
-    return _report(result, args)
+    return output.report(result, as_json=args.json)
 
 
 def backup(args: argparse.Namespace) -> int:
@@ -57,7 +59,7 @@ def backup(args: argparse.Namespace) -> int:
     clock = SystemClock()
     with Progress(clock) as progress:
         result = back_up(load_config(args).database.url.reveal(), args.path, clock.now(), progress.show)
-    return _report(result, args)
+    return output.report(result, as_json=args.json)
 
 
 def copy(args: argparse.Namespace) -> int:
@@ -68,15 +70,7 @@ def copy(args: argparse.Namespace) -> int:
     logs.register_secrets([target.reveal()])
     with Progress(clock) as progress:
         result = copy_database(source, target.reveal(), clock, progress.show)
-    return _report(result, args)
-
-
-def _report(result: str, args: argparse.Namespace) -> int:
-    if args.json:
-        output.put({"done": result})
-    else:
-        print(result)
-    return 0
+    return output.report(result, as_json=args.json)
 
 
 VERB = Verb(

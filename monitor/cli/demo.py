@@ -138,8 +138,6 @@ class Demo:
     Args:
         folder: for the database and the configuration.
         port: of the metrics and the status page; 0 for any.
-        say: prints a line.
-        signals: stop requests.
         duration: stop after this time; None means never.
     """
 

@@ -21,10 +21,7 @@ class Directory:
     Everything that is known by a name, for resolving the words that people read in tables and write in commands.
 
     Attributes:
-        connections: those that are watched.
         names: connection id to the names that it has: the configured one, and those of the API.
-        users: managed users by id.
-        accounts: names of accounts.
         labels: names of labels in the configuration.
     """
 
@@ -43,7 +40,11 @@ class Directory:
         account, slash, user = word.partition("/")
         if slash and account in self.accounts:
             found += [{"account": account, "user": user_id} for user_id, name in self._users().items() if user in (user_id, name)]
-        found += [self._match_of(connection) for connection in self.connections if self._is(connection, word)]
+        found += [
+            self._match_of(connection)
+            for connection in self.connections
+            if word in self.names.get(connection.id, ()) or same_id(connection.platform_id, word)
+        ]
         return found
 
     def meaning(self, word: str) -> dict[str, str]:
@@ -51,7 +52,8 @@ class Directory:
         found = self.meanings(word)
         if len(found) > 1:
             more = f" and {len(found) - _SHOWN} more" if len(found) > _SHOWN else ""
-            raise NameProblem(f"{word} is ambiguous; write one of: {', '.join(map(_written, found[:_SHOWN]))}{more}")
+            shown = [" ".join(f"{name}={value}" for name, value in match.items()) for match in found[:_SHOWN]]
+            raise NameProblem(f"{word} is ambiguous; write one of: {', '.join(shown)}{more}")
         if not found:
             close = nearest(word, self.words())
             raise NameProblem(f"nothing is called {word}" + (f"; did you mean {close}?" if close is not None else ""))
@@ -74,7 +76,11 @@ class Directory:
     def unknown(self, match: Mapping[str, str]) -> Iterator[str]:
         """Why matchers of *match* match none of the connections, each with the nearest right value."""
         for name, pattern in match.items():
-            known = {value for connection in self.connections if (value := _values(connection).get(name)) is not None}
+            known = {
+                value
+                for connection in self.connections
+                if (value := connection_facts(connection).get(name, connection.labels.get(name))) is not None
+            }
             if known and any(matches_pattern(pattern, value) for value in known):
                 continue
             words = sorted(known | set(self._users().values() if name == "user" else ()))
@@ -84,9 +90,6 @@ class Directory:
     def _users(self) -> dict[str, str]:
         """Managed users by id, those without a configured name too."""
         return {**{connection.user_id: connection.user_id for connection in self.connections if connection.user_id}, **self.users}
-
-    def _is(self, connection: Connection, word: str) -> bool:
-        return same_id(connection.platform_id, word) or word in self.names.get(connection.id, ())
 
     def _match_of(self, connection: Connection) -> dict[str, str]:
         """The matchers of one connection: its id, with account and user where others have the same id."""
@@ -101,11 +104,3 @@ class Directory:
         for connection in self.connections:
             words |= {connection.platform, connection.platform_id, *self.names.get(connection.id, ())}
         return sorted(words)
-
-
-def _written(match: Mapping[str, str]) -> str:
-    return " ".join(f"{name}={value}" for name, value in match.items())
-
-
-def _values(connection: Connection) -> dict[str, str]:
-    return {**connection.labels, **connection_facts(connection)}

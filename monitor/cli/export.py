@@ -12,12 +12,12 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any, TextIO
 
-from monitor.cli.incidents import connections_by_number
+from monitor.cli.lookup import connections_by_number
 from monitor.cli.options import CONFIG, load_config, past, resolved
 from monitor.cli.output import Progress
 from monitor.cli.verb import Verb, argument
 from monitor.clock import SystemClock
-from monitor.db import CheckRow, list_checks, list_incidents, reading
+from monitor.db import list_checks, list_incidents, reading
 from monitor.domain.connections import Connection
 from monitor.errors import UsageError
 from monitor.schemas import facts
@@ -106,14 +106,10 @@ def _page(
         while index < len(connections) and len(rows) < PAGE:
             connection = connections[index]
             page = list_checks(reader, connection.id, PAGE, before)
-            rows += [_check(connection, row) for row in page if span.holds(row.at, row.at)]
+            rows += [{**facts.identity(connection), **facts.check(row)} for row in page if span.holds(row.at, row.at)]
             done = len(page) < PAGE or (span.since is not None and page[-1].at < span.since)
             index, before = (index + 1, span.until) if done else (index, page[-1].at)
     return index, before, rows
-
-
-def _check(connection: Connection, row: CheckRow) -> Row:
-    return {**facts.identity(connection), **facts.check(row)}
 
 
 def incidents(url: str, span: ExportRange) -> Iterator[Row]:
@@ -122,14 +118,14 @@ def incidents(url: str, span: ExportRange) -> Iterator[Row]:
         return _incidents(url, span, connections_by_number(reader))
 
 
-def _incidents(url: str, span: ExportRange, connections: Mapping[int | None, Connection]) -> Iterator[Row]:
+def _incidents(url: str, span: ExportRange, connections: Mapping[int, Connection]) -> Iterator[Row]:
     before: int | None = None
     while True:
         with reading(url) as reader:
             page = list_incidents(reader, limit=PAGE, before_id=before)
         for row in page:
             if span.holds(row.incident.opened_at, row.closed_at):
-                yield facts.incident(row, connections.get(row.connection_id) if row.connection_id is not None else None)
+                yield facts.incident(row, connections.get(row.connection_id or 0))
         if len(page) < PAGE:
             return
         before = page[-1].id

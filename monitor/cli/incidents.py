@@ -17,7 +17,6 @@ from monitor.db import (
     acks_of_open,
     connections_by_id,
     list_incidents,
-    read_connections,
     read_meta,
     read_scopes,
     read_state,
@@ -28,6 +27,7 @@ from monitor.db.codec import decode_scope
 from monitor.domain.connections import Connection
 from monitor.domain.events import Topic, incident_key
 from monitor.domain.expiry.estimate import best_estimate
+from monitor.domain.expiry.levels import EXPIRED
 from monitor.domain.notifications.build import current_reason
 from monitor.domain.notifications.timing import escalation_at
 from monitor.domain.scopes.key import ScopeKey
@@ -37,7 +37,7 @@ from monitor.domain.topics import fails
 from monitor.domain.views.handling import NOT_HANDLED, Handling
 from monitor.schemas import facts
 from monitor.text.durations import brief
-from monitor.text.format import label_of, one_line, scope_name, short_name, subject_name
+from monitor.text.format import label_of, one_line, scope_name, sentence, short_name, subject_name
 from monitor.text.reasons import reason_text
 from monitor.text.status import closed_text, handling_texts
 
@@ -89,7 +89,7 @@ def lines_of(reader: Reader, rows: Sequence[IncidentRow], config: Config, now: d
     """The incidents of *rows*."""
     ids = {row.connection_id for row in rows if row.connection_id is not None}
     connections = {connection.id: connection for connection in connections_by_id(reader, ids)}
-    states = {number: stored[1] for number in ids if (stored := read_state(reader, number)) is not None}
+    states = {number: state for number in ids if (state := read_state(reader, number)) is not None}
     instance = config.monitor.instance or read_meta(reader, "instance_id") or ""
     users = {user.id: user.name for user in config.users}
     controls = Controls(recurring=config.windows(), user_labels={user.id: user.labels for user in config.users}).with_requests(
@@ -140,11 +140,6 @@ def worst_first(line: IncidentLine) -> tuple[int, bool, bool, int, float]:
     )
 
 
-def connections_by_number(reader: Reader) -> Mapping[int | None, Connection]:
-    """Every connection, retired ones included."""
-    return {connection.id: connection for retired in (True, False) for connection in read_connections(reader, retired=retired)}
-
-
 def as_text(lines: Sequence[IncidentLine], now: datetime, width: int) -> str:
     """The incidents as a table."""
     if not lines:
@@ -179,6 +174,8 @@ def _state(line: IncidentLine, now: datetime) -> str:
     topic, ends_at = line.row.incident.topic, best_estimate(line.state.token)
     if topic is Topic.EXPIRY and line.open and ends_at is not None and ends_at > now:
         return f"token ends in {brief(ends_at - now)}"
+    if topic is Topic.EXPIRY and line.open and ends_at is not None:
+        return label_of(topic, EXPIRED).lower()
     return "failing" if topic is Topic.SCOPE else (label_of(topic, line.row.level) or line.row.level).lower()
 
 
@@ -190,7 +187,7 @@ def _explanation(line: IncidentLine, now: datetime) -> str:
     ended = closed_text(topic, row.closed_why) if row.closed_why not in (None, "", "recovered") else ""
     detail = one_line(row.detail, 300) if from_check or topic in (Topic.PUBLISHING, Topic.PERMISSIONS) else ""
     why = ": ".join(filter(None, (text, detail)))
-    rest = " ".join(filter(None, (ended, *handling_texts(line.handling, now))))
+    rest = " ".join(filter(None, (ended, *map(sentence, handling_texts(line.handling, now)))))
     return f"{why}. {rest}" if why and rest else why or rest
 
 

@@ -4,15 +4,17 @@ import difflib
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from datetime import datetime
 from typing import TYPE_CHECKING
 
 from monitor.cli.directory import Directory
 from monitor.clock import Clock
 from monitor.config import Config
-from monitor.db import Reader, read_connections, read_state, read_states, reading
+from monitor.db import Reader, read_connections, read_state, read_states, reading, write_problem
 from monitor.domain.connections import Connection, matching
 from monitor.domain.routing.names import shown_names
 from monitor.domain.states import ConnectionState
+from monitor.domain.views.snapshot import Snapshot, StorageFailure, as_known
 from monitor.errors import UsageError
 from monitor.text.format import one_line, subject_name
 
@@ -31,11 +33,17 @@ class OpenDatabase:
     Attributes:
         registry: connections and states as the running daemon has them.
         instance: names the daemon in incident keys.
+        storage: why the database takes no writes; None while it does.
     """
 
     reader: Reader
     registry: "Registry"
     instance: str
+    storage: StorageFailure | None = None
+
+    def snapshot(self, now: datetime) -> Snapshot:
+        """The snapshot at *now*, as far as it is known."""
+        return as_known(replace(self.registry.snapshot(now), storage_up=self.storage is None, storage_failure=self.storage))
 
 
 @contextmanager
@@ -45,7 +53,14 @@ def opened(config: Config, clock: Clock) -> Iterator[OpenDatabase]:
 
     with reading(config.database.url.reveal()) as reader:
         registry = Registry.of_rows(reader, config, clock)
-        yield OpenDatabase(reader, registry, registry.config.identity.instance)
+        problem = write_problem(config.database.url.reveal())
+        storage = StorageFailure(clock.now(), problem) if problem else None
+        yield OpenDatabase(reader, registry, registry.config.identity.instance, storage)
+
+
+def connections_by_number(reader: Reader) -> dict[int, Connection]:
+    """Every connection, retired ones included."""
+    return {connection.id: connection for retired in (True, False) for connection in read_connections(reader, retired=retired)}
 
 
 def directory(reader: Reader, config: Config) -> Directory:
@@ -68,19 +83,13 @@ def names_of(reader: Reader, connections: Sequence[Connection]) -> dict[int, set
 
 def named(reader: Reader, connection: Connection) -> Connection:
     """*connection* under the name that it is shown with."""
-    stored = read_state(reader, connection.id)
-    known = stored[1] if stored is not None else _NOTHING_KNOWN
+    known = read_state(reader, connection.id) or _NOTHING_KNOWN
     name = connection.name or known.display_name or known.username
     return connection if name == connection.name else replace(connection, spec=replace(connection.spec, name=name))
 
 
 def find(reader: Reader, platform_id: str, account: str | None) -> tuple[Connection, bool]:
-    """
-    The connection with this id, or else this name, and whether it is retired; one that is not goes first.
-
-    Raises:
-        UsageError: it is unknown or ambiguous.
-    """
+    """The connection with this id, else this name, and whether it is retired (others first). Raises UsageError without a single one."""
     known: list[str] = []
     for retired in (False, True):
         connections = read_connections(reader, retired=retired)
@@ -100,12 +109,7 @@ def find(reader: Reader, platform_id: str, account: str | None) -> tuple[Connect
 
 
 def configured(config: Config, platform_id: str, account: str | None) -> Connection:
-    """
-    A connection that may be in no database: as configured, else in *account* or in the first account.
-
-    Raises:
-        UsageError: it is ambiguous, or there is no such account.
-    """
+    """A connection that may be in no database: as configured, else in *account* or the first one. Raises UsageError if ambiguous."""
     entries = config.entries()
     named = [Connection(0, entries.spec(key, listed=False)) for key in entries.named]
     connection = only(matching(named, platform_id, account))

@@ -109,11 +109,7 @@ def _with_last(row: Sequence[str], widths: Sequence[int], room: int, right: Coll
 def fitted(
     header: Sequence[str], rows: Sequence[Sequence[str]], width: int, *, least: Mapping[int, int], right: Collection[int] = ()
 ) -> list[str]:
-    """
-    The lines of a table that fits into *width* if possible: the widest of the columns in *least* is cut first.
-
-    *least* maps the columns that may be cut to their minimum width; the columns in *right* are aligned right.
-    """
+    """A table that fits into *width* if possible; *least*: minimum widths of the columns that may be cut; *right*: those aligned right."""
     lines = [list(header), *(list(row) for row in rows)]
     widths = _widths(lines, width, least)
     return [
@@ -196,6 +192,15 @@ def put(document: Mapping[str, object]) -> None:
     print(json.dumps({"version": VERSION, **document}, indent=2, ensure_ascii=ascii_only))
 
 
+def report(done: str, *, as_json: bool) -> int:
+    """Print what was *done*, in words or as JSON; returns 0."""
+    if as_json:
+        put({"done": done})
+    else:
+        print(done)
+    return 0
+
+
 _FIRST_SHOWN_SECONDS = 1.0
 _REFRESH_SECONDS = 0.2
 _CLEAR_LINE = "\r\033[2K"
@@ -233,11 +238,7 @@ _STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
 class Screen:
-    """
-    The whole terminal as long as the context lasts; where standard output is not one, texts are printed one after the other.
-
-    A text is written over the one before line by line, so that nothing flickers. Inside, a signal to stop or a change of the terminal's size ends `wait`, nothing else.
-    """
+    """The terminal while the context lasts, redrawn line by line; elsewhere texts are printed one after the other. Signals end `wait`."""
 
     def __init__(self, clock: Clock) -> None:
         self._clock = clock

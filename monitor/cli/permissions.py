@@ -54,10 +54,10 @@ def _lost(reader: Reader, word: str, account: str | None) -> tuple[Connection, t
     shown = one_line(connection.name or connection.platform_id, 120)
     if retired:
         raise UsageError(f"{shown} is no longer watched")
-    stored = read_state(reader, connection.id)
-    if stored is None or not stored[1].permissions_missing:
+    state = read_state(reader, connection.id)
+    if state is None or not state.permissions_missing:
         raise UsageError(f"{shown} lacks no permission")
-    missing, lost = stored[1].permissions_missing, acceptable(connection, stored[1])
+    missing, lost = state.permissions_missing, acceptable(connection, state)
     if not lost:
         raise UsageError(
             f"{shown} lacks {_names(missing)}, which require_permissions in the configuration names: remove it there, and reload"

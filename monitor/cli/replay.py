@@ -143,10 +143,7 @@ def _connection(subject: str, connections: Mapping[int, Connection]) -> Connecti
 
 
 def _about(subject: str, connections: Mapping[int, Connection]) -> str:
-    return _named(subject, _connection(subject, connections))
-
-
-def _named(subject: str, connection: Connection | None) -> str:
+    connection = _connection(subject, connections)
     about = fmt.subject_name(subject, connection)
     return f"{fmt.one_line(connection.name, 40)} · {about}" if connection is not None and connection.name else about
 

@@ -5,7 +5,9 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from functools import partial
+from operator import attrgetter
 
+from monitor.cli.lookup import connections_by_number
 from monitor.config import Config
 from monitor.db import (
     CheckRow,
@@ -14,13 +16,11 @@ from monitor.db import (
     checks_in_order,
     lifetimes,
     notifications_since,
-    read_connections,
     reading,
     silences_since,
 )
 from monitor.domain.connections import Connection
 from monitor.domain.projections.replay import Replay, ReplayEvent, from_checks, notifications_of, observation_of
-from monitor.domain.silencing.acks import Ack
 from monitor.state.evaluation_config import EvaluationConfig
 
 _ARRIVAL_MINIMUM = timedelta(minutes=1)
@@ -65,15 +65,10 @@ class _Event:
 def replay_history(
     config: Config, other: Config, since: datetime, until: datetime, progress: Callable[[datetime, int], None]
 ) -> ReplayResult:
-    """
-    Replay all stored checks before *until* under the policies of *config* and *other*.
-
-    Checks before *since* are replayed too, because they decide what was notified already; their notifications are left out.
-    *progress* is called with the time and number of each check.
-    """
+    """Replay all checks before *until* under both policies, and keep notifications from *since* on; *progress* gets time and number of each."""
     url = config.database.url.reveal()
     with reading(url) as reader:
-        connections = {connection.id: connection for retired in (True, False) for connection in read_connections(reader, retired=retired)}
+        connections = connections_by_number(reader)
         spans = {number: span for number, span in lifetimes(reader).items() if number in connections}
         began_at = min((span.first_at for span in spans.values() if span.first_at is not None), default=None)
         result = ReplayResult(connections, began_at)
@@ -83,12 +78,13 @@ def replay_history(
         silences = [replace(silence, starts_at=max(silence.starts_at, silence.created_at)) for silence in silences_since(reader, began_at)]
         acks = acks_since(reader, began_at)
     events = [*_arrivals(connections, spans, began_at), *_retirements(spans)]
-    events += [_Event(ack.at, partial(_acknowledge, ack)) for ack in acks]
+    events += [_Event(ack.at, partial(Replay.acknowledge, ack=ack)) for ack in acks]
     events.sort(key=lambda event: event.at)
-    configs = [_without_accounts(each) for each in (config, other)]
+    # For the accounts of the history instead of those that are configured now.
+    configs = [replace(EvaluationConfig.from_config(each, ""), accounts=()) for each in (config, other)]
     replays = [Replay(each, began_at, silences) for each in (configs[:1] if configs[0] == configs[1] else configs)]
     rows = checks_in_order(lambda: reading(url), began_at, until)
-    history: Iterator[_Event | CheckRow] = heapq.merge((event for event in events if event.at < until), rows, key=_time)
+    history: Iterator[_Event | CheckRow] = heapq.merge((event for event in events if event.at < until), rows, key=attrgetter("at"))
     _replay(result, replays, history, since, until, progress)
     if len(replays) == 1:
         result.after = result.before
@@ -101,20 +97,8 @@ def replay_history(
     return result
 
 
-def _time(item: _Event | CheckRow) -> datetime:
-    return item.at
-
-
-def _without_accounts(config: Config) -> EvaluationConfig:
-    """What *config* means, for the accounts of the history instead of those that are configured now."""
-    return replace(EvaluationConfig.from_config(config, ""), accounts=())
-
-
 def _arrivals(connections: dict[int, Connection], spans: dict[int, Lifetime], began_at: datetime) -> Iterator[_Event]:
-    """
-    When each connection became known, which is not stored. A new one is checked within an interval, and numbers grow with
-    time: it was known before one with a higher number was checked.
-    """
+    """When each connection became known, which is not stored: an interval before its first check, and before those with higher numbers."""
     latest = None
     for number in sorted(connections, reverse=True):
         first = spans[number].first_at if number in spans else None
@@ -122,25 +106,13 @@ def _arrivals(connections: dict[int, Connection], spans: dict[int, Lifetime], be
             continue
         arrived_at = max(began_at, first - max(_ARRIVAL_MINIMUM, connections[number].interval))
         latest = arrived_at if latest is None else min(latest, arrived_at)
-        yield _Event(latest, partial(_watch, connections[number]))
+        yield _Event(latest, partial(Replay.watch, connection=connections[number]))
 
 
 def _retirements(spans: dict[int, Lifetime]) -> Iterator[_Event]:
     for number, span in spans.items():
         if span.retired_at is not None and span.first_at is not None:
-            yield _Event(span.retired_at, partial(_retire, number, span.retired_at), alive=True)
-
-
-def _watch(connection: Connection, replay: Replay) -> None:
-    replay.watch(connection)
-
-
-def _retire(number: int, at: datetime, replay: Replay) -> None:
-    replay.retire(number, at)
-
-
-def _acknowledge(ack: Ack, replay: Replay) -> None:
-    replay.acknowledge(ack)
+            yield _Event(span.retired_at, partial(Replay.retire, connection_id=number, now=span.retired_at), alive=True)
 
 
 def _replay(

@@ -52,10 +52,8 @@ class RouteTest:
     What the configuration does with one notification.
 
     Attributes:
-        facts: what matchers apply to.
         passed: the routes before the one that takes it, each with the matcher that does not match.
         taken: the route that takes it; None when none does, or there are none.
-        receivers: who would be notified.
         suppressed: what suppresses it now, and until when; None for nothing.
     """
 
@@ -97,12 +95,7 @@ def known_of(config: Config) -> Directory:
 
 
 def facts_of(config: Config, args: argparse.Namespace, known: Directory) -> dict[str, str]:
-    """
-    The values that the options name, with those of the connection that they name by its id or by a name that `status` prints.
-
-    Raises:
-        UsageError: a value that no notification can have.
-    """
+    """The values that the options name, with those of the connection that they name. Raises UsageError for impossible values."""
     given = {name: value for name in routing.RESERVED if (value := getattr(args, name, None)) is not None}
     try:
         given |= known.resolved({name: given[name] for name in ("connection", "user") if name in given})

@@ -4,7 +4,7 @@ import argparse
 import os
 import pwd
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -12,7 +12,7 @@ from monitor.cli import output
 from monitor.cli.directory import Directory, NameProblem
 from monitor.cli.lookup import directory
 from monitor.cli.options import CONFIG, JSON, count, duration, instant, load_config
-from monitor.cli.output import coloured, table, terminal_width
+from monitor.cli.output import coloured, paint, table, terminal_width
 from monitor.cli.verb import ExclusiveGroup, Verb, argument
 from monitor.clock import SystemClock
 from monitor.config import Config
@@ -21,9 +21,12 @@ from monitor.config.matchers import problem as matcher_problem
 from monitor.config.problems import suggest
 from monitor.db import Reader, operator_session, read_connections, read_state, reading, silences_since
 from monitor.domain.connections import Connection
+from monitor.domain.events import Severity
 from monitor.domain.recurrence import DAYS, EVERY_DAY
-from monitor.domain.routing.rules import OF_NOTIFICATIONS, RESERVED, covers
+from monitor.domain.routing.matchers import about_connections, covers
+from monitor.domain.routing.rules import OF_NOTIFICATIONS, RESERVED, matches_pattern
 from monitor.domain.silencing.silences import RecurringSilence, Silence, SilenceState
+from monitor.domain.states import ConnectionState
 from monitor.errors import UsageError
 from monitor.redaction import clean
 from monitor.schemas import facts
@@ -46,47 +49,45 @@ notified. A running daemon applies it within seconds. Recurring silences are con
 
 _NAMED = 3
 _NO_SILENCE = "silence {} is unknown or has ended; `postpost-monitor silence list` shows the numbers"
+_WIDE_ONLY = "It matches notifications about accounts, platforms or the monitor only; those about connections are sent."
 _LONG_AGO = datetime(2000, 1, 1, tzinfo=UTC)
 _COLOURS = {SilenceState.ACTIVE: "warning", SilenceState.PENDING: "info", SilenceState.EXPIRED: "unknown"}
 
 
-@dataclass(frozen=True, slots=True)
-class SilenceRequest:
-    """A silence to be added."""
-
-    match: Mapping[str, str]
-    starts_at: datetime
-    ends_at: datetime
-    author: str
-    reason: str
-
-
 def add(args: argparse.Namespace) -> int:
     """Add a silence; returns 0."""
-    clock = SystemClock()
-    config = load_config(args)
+    config, now = load_config(args), SystemClock().now()
     url = config.database.url.reveal()
     with reading(url) as reader:
         known = directory(reader, config)
-    request = request_of(args, known, clock.now())
-    covered = sum(covers(request.match, connection) for connection in known.connections)
-    if not covered and not args.even_if_none:
-        raise UsageError(f"silence add: {nothing_covered(request.match, known)}; --even-if-none adds it all the same")
+    starts_at = args.start or now
+    ends_at = args.until if args.until is not None else starts_at + args.duration
+    if ends_at <= max(now, starts_at):
+        raise UsageError("silence add: it would end before it starts")
+    author, reason = author_and_reason(args, "silence add")
+    match = matchers(args.match, known)
+    covered = len(_covered(match, known.connections))
+    if not covered and about_connections(match) and not args.even_if_none:
+        raise UsageError(f"silence add: {nothing_covered(match, known)}; --even-if-none adds it all the same")
     with operator_session(url) as operations:
-        silence = operations.add_silence(
-            request.match,
-            starts_at=request.starts_at,
-            ends_at=request.ends_at,
-            author=request.author,
-            reason=request.reason,
-            now=clock.now(),
-        )
+        silence = operations.add_silence(match, starts_at=starts_at, ends_at=ends_at, author=author, reason=reason, now=now)
+    warning = covers_everything(match, covered, len(known.connections))
     if args.json:
-        output.put({"silence": document(silence, clock.now(), known.connections), "connections": covered})
+        output.put({"silence": document(silence, now, known.connections), "connections": covered, "warning": warning or None})
         return 0
-    print(f"Silence {silence.id} until {moment(silence.ends_at)} ({span(silence.ends_at - clock.now())}).")
-    print(f"It matches {covered} of {len(known.connections)} connections.")
+    print(f"Silence {silence.id} until {moment(silence.ends_at)} ({span(silence.ends_at - now)}).")
+    print(f"It matches {covered} of {len(known.connections)} connections." if about_connections(match) else _WIDE_ONLY)
+    if warning:
+        print(paint(f"Warning: {warning}", "33"))
     return 0
+
+
+def covers_everything(match: Mapping[str, str], covered: int, known: int) -> str:
+    """What a silence of everything about every connection means; empty for another one."""
+    narrow = match.keys() & OF_NOTIFICATIONS - {"severity"} or not matches_pattern(match.get("severity", "*"), Severity.CRITICAL.value)
+    if covered < known or known < 2 or narrow:
+        return ""
+    return f"it covers all {known} connections: no notification about them is sent until it ends, critical ones included."
 
 
 def nothing_covered(match: Mapping[str, str], known: Directory) -> str:
@@ -96,16 +97,6 @@ def nothing_covered(match: Mapping[str, str], known: Directory) -> str:
     about = {name: pattern for name, pattern in match.items() if name not in OF_NOTIFICATIONS}
     why = "; ".join(known.unknown(about)) or "no connection matches all of its matchers"
     return f"it covers none of the {len(known.connections)} connections: {one_line(why, 500)}"
-
-
-def request_of(args: argparse.Namespace, known: Directory, now: datetime) -> SilenceRequest:
-    """The silence that the arguments of `silence add` ask for; raises UsageError."""
-    starts_at = args.start or now
-    ends_at = args.until if args.until is not None else starts_at + args.duration
-    if ends_at <= max(now, starts_at):
-        raise UsageError("silence add: it would end before it starts")
-    author, reason = author_and_reason(args, "silence add")
-    return SilenceRequest(matchers(args.match, known), starts_at, ends_at, author, reason)
 
 
 def author_and_reason(args: argparse.Namespace, verb: str) -> tuple[str, str]:
@@ -152,30 +143,18 @@ def show(args: argparse.Namespace) -> int:
     with reading(config.database.url.reveal()) as reader:
         silences = listed(reader, now, everything=args.all)
         connections = read_connections(reader)
-        named = {number: _shown_name(reader, connection) for number, connection in _covered_first(silences, config, connections).items()}
+        # The connections that `as_text` names.
+        matches = [*(each.match for each in silences), *(each.match for each in config.windows())]
+        covered = [each for match in matches for each in _covered(match, connections)[:_NAMED]]
+        named = {each.id: short_name(each, read_state(reader, each.id) or ConnectionState()) for each in covered}
     if args.json:
         recurring = [_recurring_document(silence, now, connections) for silence in config.windows()]
         output.put(
-            {
-                "at": facts.iso(now),
-                "silences": [document(silence, now, connections) for silence in silences],
-                "recurring": recurring,
-            }
+            {"at": facts.iso(now), "silences": [document(silence, now, connections) for silence in silences], "recurring": recurring}
         )
     else:
         print(as_text(silences, config, now, terminal_width(), connections, named))
     return 0
-
-
-def _covered_first(silences: Sequence[Silence], config: Config, connections: Sequence[Connection]) -> dict[int, Connection]:
-    """The connections that `as_text` names."""
-    matches = [silence.match for silence in silences] + [silence.match for silence in config.windows()]
-    return {each.id: each for match in matches for each in _covered(match, connections)[:_NAMED]}
-
-
-def _shown_name(reader: Reader, connection: Connection) -> str:
-    stored = read_state(reader, connection.id)
-    return short_name(connection, stored[1]) if stored is not None else connection.name or connection.platform_id
 
 
 def _covered(match: Mapping[str, str], connections: Sequence[Connection]) -> list[Connection]:
@@ -198,20 +177,21 @@ def as_text(
 ) -> str:
     """The silences as a table, those of the configuration last; *named* are names of *connections* by id."""
     users = {user.id: user.name for user in config.users}
-    rows = [_row(silence, now) for silence in silences] + [_recurring_row(silence, now) for silence in config.windows()]
-    matches = [silence.match for silence in silences] + [silence.match for silence in config.windows()]
+    rows = [(each.match, _row(each, now)) for each in silences] + [(each.match, _recurring_row(each, now)) for each in config.windows()]
     if not rows:
         return "No silences."
     cells = [
-        (*row[:-1], _pairs(match, users), _covers_text(_covered(match, connections), len(connections), named), row[-1])
-        for row, match in zip(rows, matches, strict=True)
+        (*row[:-1], _pairs(match, users), _covers_text(match, _covered(match, connections), len(connections), named), row[-1])
+        for match, row in rows
     ]
     header = ("NUMBER", "STATE", "STARTS (UTC)", "ENDS (UTC)", "AUTHOR", "MATCHERS", "COVERS", "REASON")
     return "\n".join(table(header, cells, width, least={4: 8}, texts=3))
 
 
-def _covers_text(covered: Sequence[Connection], known: int, named: Mapping[int, str]) -> str:
+def _covers_text(match: Mapping[str, str], covered: Sequence[Connection], known: int, named: Mapping[int, str]) -> str:
     """How many of the known connections a silence covers now, and the names of the first ones."""
+    if not about_connections(match):
+        return "covers accounts, platforms or the monitor"
     if not covered:
         return "covers no connection"
     if len(covered) == known:

@@ -38,9 +38,7 @@ class Verb:
     One verb, or a group of verbs.
 
     Attributes:
-        description: what its own help says.
         run: takes the parsed arguments, returns the exit code; None for a group.
-        verbs: name to verb, of a group.
         help: its line in the help of its group; that of the top-level verbs is in `main`.
     """
 

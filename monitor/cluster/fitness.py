@@ -1,8 +1,4 @@
-"""
-Whether a node is fit to work: not while its clock is wrong, nor while it alone can't reach the API.
-
-A node whose accounts all fail, while another node's are answered, asks the API itself, without a key: any answer shows that it is reached.
-"""
+"""Whether a node is fit to work: not while its clock is wrong, nor while it alone can't reach the API, which it asks without a key."""
 
 import asyncio
 from datetime import timedelta

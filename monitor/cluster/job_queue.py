@@ -1,9 +1,4 @@
-"""
-A queue of jobs in the same database, by which a shard without a node is offered to all nodes at once.
-
-It decides nothing. A job is permission to begin a turn, and ends when the turn has begun; who tends a shard is in the row of the shard.
-Jobs that come late, twice or never only make a turn begin later: a shard that stays free is taken without one.
-"""
+"""A queue of jobs in the same database that offers free shards to all nodes. It decides nothing: without it a turn begins later."""
 
 import asyncio
 import logging
@@ -24,20 +19,27 @@ _FAILURES_LOGGED = 2
 _STALLED_SECONDS = 30.0
 _MOST_CONNECTIONS = 3
 
+_TABLES = ("procrastinate_jobs", "procrastinate_workers", "procrastinate_events", "procrastinate_periodic_defers")
+_COUNT_TABLES = f"SELECT count(to_regclass(name)) AS tables FROM unnest(ARRAY{list(_TABLES)}) AS name"  # noqa: S608 - constants
+_DROP_ALL = """
+DO $$ DECLARE statements text; BEGIN
+    SELECT string_agg('DROP ' || kind || ' IF EXISTS ' || name || ' CASCADE', '; ') INTO statements FROM (
+        SELECT CASE relkind WHEN 'r' THEN 'TABLE' ELSE 'TYPE' END AS kind, oid::regclass::text AS name FROM pg_class
+        WHERE relkind IN ('r', 'c') AND starts_with(relname, 'procrastinate_') AND pg_table_is_visible(oid)
+        UNION ALL SELECT 'FUNCTION', oid::regprocedure::text FROM pg_proc
+        WHERE starts_with(proname, 'procrastinate_') AND pg_function_is_visible(oid)
+        UNION ALL SELECT 'TYPE', oid::regtype::text FROM pg_type
+        WHERE typtype = 'e' AND starts_with(typname, 'procrastinate_') AND pg_type_is_visible(oid)
+        ORDER BY kind) AS found;
+    IF statements IS NOT NULL THEN EXECUTE statements; END IF;
+END $$
+"""
+
 Handler = Callable[[str], Awaitable[None]]
 
 
 class JobQueue:
-    """
-    The jobs of Procrastinate.
-
-    Args:
-        conninfo: the address of the database, as libpq reads it.
-        clock: the time.
-
-    Attributes:
-        up: whether jobs are waited for.
-    """
+    """The jobs of Procrastinate."""
 
     def __init__(self, conninfo: str, clock: Clock) -> None:
         self.up = False
@@ -94,7 +96,8 @@ class JobQueue:
                 failures += 1
                 # Two nodes that make the tables at the same time: the second one finds them a moment later.
                 if failures == _FAILURES_LOGGED:
-                    _log.warning("cluster.queue_failed", problem=f"{type(error).__name__}: {error}".partition("\n")[0])
+                    cause = error.__cause__ or error
+                    _log.warning("job_queue.failed", problem=f"{type(cause).__name__}: {cause}".partition("\n")[0])
             await self._clock.sleep(_RESTART_SECONDS)
 
     async def _work(self, handler: Handler) -> None:
@@ -124,6 +127,8 @@ class JobQueue:
 
 
 async def _ensure_tables(app: Any) -> None:
-    found = await app.connector.execute_query_one_async("SELECT to_regclass('procrastinate_jobs') IS NOT NULL AS found")
-    if not found["found"]:
+    """Make the tables; anew when one is missing, since nothing is in them that is not offered again."""
+    found = await app.connector.execute_query_one_async(_COUNT_TABLES)
+    if found["tables"] < len(_TABLES):
+        await app.connector.execute_query_async(_DROP_ALL)
         await app.schema_manager.apply_schema_async()

@@ -18,11 +18,7 @@ _LOOKED_AT_SECONDS = 60.0
 
 
 class ShownRows:
-    """
-    All rows as a registry that evaluates nothing, read again every few seconds while pages are asked for.
-
-    Reading takes a twentieth of the time at most, so that pages of many connections are older.
-    """
+    """All rows as a registry that evaluates nothing, read again every few seconds while pages are asked for."""
 
     def __init__(self, database: Database, config: Callable[[], Config], clock: Clock) -> None:
         self._database = database
@@ -45,7 +41,7 @@ class ShownRows:
         try:
             self._registry = await self._database.read(partial(Registry.of_rows, config=self._config(), clock=self._clock))
         except StoreError as error:
-            _log.debug("cluster.view_failed", error=str(error))
+            _log.debug("snapshot.read_failed", error=str(error))
         took = self._clock.monotonic() - begun
         self._due = begun + max(_FRESH_SECONDS, _SHARE_OF_TIME * took)
         return False

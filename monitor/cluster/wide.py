@@ -15,11 +15,7 @@ _TOLD_SECONDS = 0.9
 
 
 class WideScopes:
-    """
-    Takes in what the nodes learn, evaluates the wide scopes, and tells all nodes how these are.
-
-    Effects of one step: one transaction for what the nodes told, one where time changes a scope, and one that tells the result.
-    """
+    """Takes in what the nodes learn, evaluates the wide scopes, and tells all nodes how these are."""
 
     def __init__(self, registry: GlobalRegistry, database: Database, clock: Clock) -> None:
         self._registry = registry

@@ -22,11 +22,7 @@ _UNFOLDED = 1_000_000
 
 
 def as_yaml(config: Config, document: YamlDocument | None = None) -> str:
-    """
-    The configuration in effect as YAML, with defaults and the built-in differences of platforms; secrets are masked.
-
-    With *document*, what the files say, a comment behind each value that they give names its file and line.
-    """
+    """The configuration in effect as YAML, secrets masked; with *document*, a comment behind each given value names its file and line."""
     shown = config.masked()
     entries = config.entries()
     for connection, item in zip(config.connections, shown["connections"], strict=True):

@@ -44,8 +44,6 @@ def load(
     not exist and `$POSTPOST_API_KEY` (or `$PUBLORA_API_KEY`) is set, the result is `default_config`.
 
     Args:
-        path: the file; None for the default location.
-        environ: the environment; None for the process's own.
         check_template: returns the problems of a receiver's template.
         after_reading: called once the file is read, before the files that it names are.
 
@@ -214,15 +212,11 @@ def _read(file: Path) -> str:
         raise ConfigError((Problem(f"{file}:{line}", "is not UTF-8 text", "save it as UTF-8"),)) from None
 
 
-def _no_templates(_: object, __: object) -> Iterable[tuple[str, str, str]]:
-    return ()
-
-
 def _build(
     original: YamlDocument,
     environ: Mapping[str, str],
     folder: Path,
-    check_template: CheckTemplate = _no_templates,
+    check_template: CheckTemplate = lambda _, __: (),
     warnings: Iterable[Problem] = (),
 ) -> Config:
     expansion = Expansion(original, environ)

@@ -40,13 +40,10 @@ def check(draft: Draft, warn: Warn, match: Mapping[str, str], path: Path, what: 
             message = f"{what} can't match on {key}: no connection has such a label"
             draft.refuse(place, message, suggest(key, known, "known"))
         elif key in CLOSED:
-            _refuse(draft, place, key, pattern, CLOSED[key])
-        elif key == "account":
-            _account(draft, place, pattern)
-        elif key == "platform":
-            _platform(draft, warn, place, pattern)
+            for choice in unknown_choices(pattern, CLOSED[key]):
+                draft.refuse(place, f"{key} is never {choice or 'empty'}", advice(choice, CLOSED[key]))
         else:
-            _open(draft, warn, place, key, pattern)
+            _known(draft, warn, place, key, pattern)
 
 
 def contradiction(match: Mapping[str, str]) -> str:
@@ -78,16 +75,8 @@ def check_selector(draft: Draft, warn: Warn, match: ConnectionMatch, path: Path)
         draft.refuse((*path, "match"), problem.replace(" connection ", " id ").replace("no id", "no connection"), "correct one of them")
     for name, key in (("account", "account"), ("user_id", "user"), ("platform", "platform"), ("id", "connection")):
         pattern, place = getattr(match, name), (*path, "match", name)
-        if pattern is None:
-            continue
-        if pattern is None:
-            continue
-        if key == "account":
-            _account(draft, place, pattern)
-        elif key == "platform":
-            _platform(draft, warn, place, pattern)
-        else:
-            _open(draft, warn, place, key, pattern)
+        if pattern is not None:
+            _known(draft, warn, place, key, pattern)
 
 
 def problem(key: str, pattern: str) -> tuple[str, str] | None:
@@ -104,11 +93,29 @@ def advice(choice: str, values: Collection[str]) -> str:
     if len(parts) > 1 and set(parts) <= set(values):
         return f"separate alternatives by |: {'|'.join(parts)}"
     known = sorted(filter(None, values))
-    same = [value for value in known if value.partition(".")[0] == choice.lower().partition(".")[0]]
-    close = meant(choice, known) or nearest(choice, same) or nearest(choice, known)
+    first = choice.lower().partition(".")[0]
+    same = [value for value in known if value.partition(".")[0] == first]
+    if choice.endswith(".*") and (word := nearest(first, sorted({value.partition(".")[0] for value in known}))):
+        return f"did you mean {word}.*?"
+    close = _topic_of(choice, known) or meant(choice, known) or nearest(choice, same) or nearest(choice, known)
     if close is None:
-        return suggest(choice, same or known, "known")
+        return suggest(choice, same or sorted({f"{value.partition('.')[0]}.*" if "." in value else value for value in known}), "known")
     return f"did you mean {close}?" + (f" known: {', '.join(known)}" if len(known) <= _FEW else "")
+
+
+def _topic_of(choice: str, known: Collection[str]) -> str | None:
+    topic = {"token": "expiry", "token_expiry": "expiry", "posting": "publishing", "posts": "publishing"}.get(choice.lower())
+    return topic if topic in known else None
+
+
+def _known(draft: Draft, warn: Warn, place: Path, key: str, pattern: str) -> None:
+    """Refuse or warn of a matcher of an open set."""
+    if key == "account":
+        _account(draft, place, pattern)
+    elif key == "platform":
+        _platform(draft, warn, place, pattern)
+    else:
+        _open(draft, warn, place, key, pattern)
 
 
 def _account(draft: Draft, path: Path, pattern: str) -> None:
@@ -119,11 +126,6 @@ def _account(draft: Draft, path: Path, pattern: str) -> None:
             draft.refuse(path, f"account is never {choice}", f"match on two: account: {account} and user: {user}")
         else:
             draft.refuse(path, f"account is never {choice}", suggest(choice, sorted(filter(None, names)), "known"))
-
-
-def _refuse(draft: Draft, path: Path, key: str, pattern: str, values: Collection[str]) -> None:
-    for choice in unknown_choices(pattern, values):
-        draft.refuse(path, f"{key} is never {choice or 'empty'}", advice(choice, values))
 
 
 def _platform(draft: Draft, warn: Warn, path: Path, pattern: str) -> None:

@@ -41,7 +41,6 @@ class Config(Section):
 
     Attributes:
         warnings: what works but is probably not meant, in the order of the file.
-        web_file: the content of the file of `web.config_file`.
         source: the file it came from, or what took its place.
         drop_ins: the files of `config.d` that gave something to it.
     """

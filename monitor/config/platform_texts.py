@@ -1,13 +1,13 @@
 """The table of platform texts: the configuration's entries first, then those of the packaged data file."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from functools import cache
 from importlib.resources import files
 from itertools import chain
 from typing import Any
 
 from monitor.config.sections.policy import PolicySettings
-from monitor.domain.replies.platform_texts import PlatformText, PlatformTexts, code_pattern
+from monitor.domain.replies.platform_texts import PlatformText, PlatformTexts, code_pattern, words_pattern
 from monitor.errors import Reason
 
 _FILE = "platform_texts.toml"
@@ -19,26 +19,17 @@ def platform_texts_of(settings: PolicySettings) -> PlatformTexts:
     if not given:
         return _built_in_table()
     own = [PlatformText((text.platform,), (text.message,), Reason(text.reason)) for text in given]
-    return PlatformTexts(chain(own, _built_in()))
+    return PlatformTexts(chain(own, built_in_texts()))
 
 
 @cache
 def _built_in_table() -> PlatformTexts:
-    return PlatformTexts(_built_in())
-
-
-def _built_in() -> Iterator[PlatformText]:
-    yield from built_in_texts()
+    return PlatformTexts(built_in_texts())
 
 
 @cache
 def built_in_texts() -> tuple[PlatformText, ...]:
-    """
-    The entries of the packaged data file, in its order.
-
-    Raises:
-        ValueError: an entry is not valid.
-    """
+    """The entries of the packaged data file, in its order. Raises ValueError: an entry is not valid."""
     import tomllib  # noqa: PLC0415 - verbs that judge no check do without
 
     document = tomllib.loads(files(__package__).joinpath(_FILE).read_text(encoding="utf-8"))
@@ -47,7 +38,7 @@ def built_in_texts() -> tuple[PlatformText, ...]:
 
 def _entry(platforms: list[str], reason: str, texts: Iterable[str] = (), codes: Iterable[int | str] = ()) -> PlatformText:
     numbers = [number for code in codes for number in _numbers(code)]
-    return PlatformText(tuple(platforms), (*texts, *([code_pattern(numbers)] if numbers else [])), Reason(reason))
+    return PlatformText(tuple(platforms), (*map(words_pattern, texts), *([code_pattern(numbers)] if numbers else [])), Reason(reason))
 
 
 def _numbers(code: Any) -> Iterable[int]:

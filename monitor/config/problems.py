@@ -46,7 +46,6 @@ def translate(error: ErrorDetails, at: Path, document: YamlDocument, top: type[S
     Args:
         error: its own location continues from *at*.
         at: the place of the validated value.
-        document: has the lines.
         top: the model of the whole document, for suggesting keys.
     """
     path: Path = (*at, *error["loc"])

@@ -39,12 +39,7 @@ def to_duration(value: object) -> timedelta:
 
 
 def parse_size(value: object) -> int:
-    """
-    The bytes that `500MB`, `2GB` or `1GiB` stands for; a whole number is bytes.
-
-    Raises:
-        PydanticCustomError: for anything else, and for less than a megabyte.
-    """
+    """The bytes that `500MB`, `2GB` or `1GiB` stands for; a whole number is bytes. Raises a problem for anything else, and below 1MB."""
     match = re.fullmatch(_SIZE, str(value).strip()) if isinstance(value, str | int) and not isinstance(value, bool) else None
     if match is None:
         raise problem("is not a size", "such as 500MB, 2GB or 1GiB")
@@ -151,12 +146,7 @@ Items = Annotated[tuple[T, ...], Strict(strict=False)]
 
 
 class Section(BaseModel):
-    """
-    The base of every part of the configuration: immutable, strict, and closed to unknown keys.
-
-    A section's validator is made on first use, and the documentation of its keys is read by `documentation`: a verb pays for neither
-    that of sections which its file does not have.
-    """
+    """The base of every part of the configuration: immutable, strict, closed to unknown keys. Validators are made on first use."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True, defer_build=True, hide_input_in_errors=True)
 
@@ -250,15 +240,7 @@ def parse_listen(value: str) -> tuple[str, int]:
 
 @dataclass(frozen=True, slots=True)
 class Key:
-    """
-    One key of a section.
-
-    Attributes:
-        name: as the file spells it.
-        attribute: as Python spells it.
-        section: the section below it, if any.
-        shape: whether its value is a plain value or a section, a list, or a mapping by name.
-    """
+    """One key of a section."""
 
     name: str
     attribute: str

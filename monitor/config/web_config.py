@@ -133,7 +133,6 @@ class WebConfigReader:
 
     Attributes:
         config: the content of the file, as far as it can be used.
-        problems: what is wrong with it, each with file and line.
         warnings: what works but is probably not meant.
     """
 
@@ -218,15 +217,7 @@ class WebConfigReader:
 
 
 class ServerTls:
-    """
-    The TLS context of a listening port.
-
-    A reload builds a context and replaces the old one when it is complete: a certificate that is loaded into a context in use
-    destroys it when the key does not match, and authorities of clients can't be removed from one.
-
-    Attributes:
-        context: for new handshakes.
-    """
+    """The TLS context of a listening port, *context* for new handshakes; a reload replaces it once the new one is complete."""
 
     def __init__(self, settings: TlsServerSettings) -> None:
         """Load the files. Raises `SecretProblem` if they can't be used."""

@@ -41,7 +41,6 @@ class YamlDocument:
         name: as problems show it.
         data: dicts with text keys, lists, texts, numbers, booleans, None.
         lines: path → line, counted from 1, of everything in *data*.
-        problems: what is wrong with the file as YAML.
         files: path → file, of everything that came from another file than *name*, see `merged`.
     """
 

@@ -1,9 +1,4 @@
-"""
-Copies a database into an empty one, of the same or of the other kind: everything or nothing.
-
-All rows are written in one transaction, which is committed once both databases were compared. So what a copy leaves that was
-interrupted is empty tables, and the next copy begins again.
-"""
+"""Copies a database into an empty one, of the same or of the other kind, in one transaction: everything or nothing."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -46,9 +41,7 @@ class _Digest:
 
 def copy_database(source_url: str, target_url: str, clock: Clock, report: Report = no_report) -> str:
     """
-    Copy every row of the database at *source_url* to the empty one at *target_url*; returns the line to print.
-
-    Both are locked meanwhile. *report* gets the progress.
+    Copy every row of *source_url* to the empty *target_url*, both locked meanwhile; *report* gets the progress. Returns the line to print.
 
     Raises:
         AnotherInstance: a monitor runs on one of them.
@@ -99,7 +92,7 @@ def _copy(source: Backend, target: Backend, report: Report) -> int:
     try:
         with source.reading() as origin:
             read = {table: _copy_table(table, origin, into, report) for table in _TABLES}
-            last_ids = {table: _last_id(table, origin) for table in _TABLES if _has_counter(table)}
+            last_ids = {table: _last_id(table, origin) for table in _TABLES if table.autoincrement_column is not None}
         # The source's transaction has ended: comparing takes longer than a server lets one be idle.
         with translated():
             for table, last in last_ids.items():
@@ -144,11 +137,6 @@ def _compare(read: Mapping[Table, _Digest], copied: Connection, report: Report) 
 def _batches(table: Table, connection: Connection) -> Iterator[Sequence[RowMapping]]:
     with translated():
         yield from connection.execute(select(table), execution_options={"yield_per": _BATCH}).mappings().partitions()
-
-
-def _has_counter(table: Table) -> bool:
-    """Whether the database numbers the rows."""
-    return table.autoincrement_column is not None
 
 
 def _last_id(table: Table, connection: Connection) -> int:

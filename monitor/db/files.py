@@ -82,12 +82,7 @@ def file_system(path: Path, mounts: str) -> str:
 
 
 class DamageNote:
-    """
-    A file beside a damaged database that says that its damage was notified: restarts must not notify it each time.
-
-    Attributes:
-        path: `<database>.damaged`.
-    """
+    """A file `<database>.damaged` beside a damaged database: the damage was notified, so restarts do not notify it again."""
 
     def __init__(self, database: Path) -> None:
         self.path = database.with_name(database.name + ".damaged")
@@ -138,12 +133,7 @@ def _check_file(path: Path) -> None:
 
 
 class InstanceLock:
-    """
-    The lock of one database file.
-
-    It is a separate file: closing any handle of the database file would drop SQLite's locks. It is never deleted:
-    two processes could hold locks on two files of the same name.
-    """
+    """The lock of one database file: a separate file, since closing a handle of the database drops SQLite's locks. Never deleted."""
 
     def __init__(self, database: Path, owner: str) -> None:
         self.path = database.with_name(database.name + ".lock")

@@ -12,7 +12,7 @@ from sqlalchemy.exc import ArgumentError
 from monitor.db import migrations
 from monitor.db.errors import translated
 from monitor.db.files import DamageNote
-from monitor.db.sqlite import Report, backup, check_pages, no_report, reading_engine
+from monitor.db.sqlite import Report, backup, check_pages, lock_problem, no_report, reading_engine
 from monitor.db.tables import REVISION
 from monitor.db.transaction import Reader
 from monitor.errors import ConfigError, Problem, StoreError, StoreUnavailable
@@ -34,13 +34,7 @@ def parse(url: str) -> URL:
 
 @contextmanager
 def reading(url: str) -> Iterator[Reader]:
-    """
-    A reader of the database at *url*, for as long as the context lasts.
-
-    Raises:
-        StoreUnavailable: it does not exist or can't be reached.
-        SchemaMismatch: its schema is not this program's.
-    """
+    """A reader of the database at *url* while the context lasts. Raises StoreUnavailable, or SchemaMismatch for another schema."""
     engine = reading_engine_of(parse(url))
     try:
         with translated(), engine.connect() as connection, connection.begin():
@@ -48,6 +42,12 @@ def reading(url: str) -> Iterator[Reader]:
             yield Reader(connection)
     finally:
         engine.dispose()
+
+
+def write_problem(url: str) -> str:
+    """Why the SQLite file at *url* takes no writes now, because another process has held its lock for a second; else empty."""
+    address = parse(url)
+    return lock_problem(existing(address)) if address.get_backend_name() == "sqlite" else ""
 
 
 def examine(url: str, report: Report = no_report) -> str:
@@ -79,11 +79,7 @@ def damage_is_news(url: str, now: datetime, lasting: timedelta) -> bool:
 
 
 def back_up(url: str, target: Path | None, now: datetime, report: Report = no_report) -> str:
-    """
-    Copy an SQLite database to *target*, by default beside itself, and check the copy; returns the line to print.
-
-    *report* gets the progress. Raises StoreError when it can't be done.
-    """
+    """Copy an SQLite database to *target*, by default beside itself, and check it; returns the line to print. Raises StoreError."""
     address = parse(url)
     if address.get_backend_name() != "sqlite":
         raise StoreError("PostgreSQL is backed up with pg_dump")

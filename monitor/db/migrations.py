@@ -91,12 +91,7 @@ def serves(current: str | None) -> bool:
 
 
 def require_ours(connection: Connection) -> str | None:
-    """
-    The schema revision of the database; None for an empty one. It may be newer than this program's, if it can be read.
-
-    Raises:
-        SchemaMismatch: a newer program wrote this database in a way that this one can't read, or another program did.
-    """
+    """The schema revision of the database; None for an empty one. Raises SchemaMismatch for one that this program can't read."""
     current = revision(connection)
     if current == REVISION or current in known():
         return current

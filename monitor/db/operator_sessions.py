@@ -1,9 +1,4 @@
-"""
-A command's writes beside a running daemon, in one short transaction.
-
-The instance lock is not taken, for the daemon has it. That is safe because the transaction changes only what the
-daemon does not hold in memory (`ControlsWriter`), and because it never creates, upgrades or checkpoints a database.
-"""
+"""A command's writes beside a running daemon, in one short transaction and without the instance lock (`ControlsWriter`)."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -25,9 +20,7 @@ if TYPE_CHECKING:
 @contextmanager
 def operator_session(url: str) -> Iterator["ControlsWriter"]:
     """
-    A write transaction on the database at *url*, which may be in use; rolled back when the context raises.
-
-    It holds the write lock, so it must be short.
+    A write transaction on the database at *url*, which may be in use; to be short. Rolled back when the context raises.
 
     Raises:
         StoreUnavailable: it does not exist, can't be reached, or stays locked for seconds.

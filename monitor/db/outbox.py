@@ -159,12 +159,7 @@ class Outbox:
         receiver: str,
         merged: Collection[int],
     ) -> None:
-        """
-        Add one digest for *receiver* in place of the pending deliveries *merged*, which end when the digest does.
-
-        Raises:
-            StaleStateError: one of *merged* is not pending any more, or part of another digest.
-        """
+        """Add one digest for *receiver* in place of the pending *merged*, ended with it. Raises StaleStateError if one is not pending."""
         self.add_notification(webhook_id, notification, incident_key, body, [receiver])
         number = self._transaction.rows(_FIND_DELIVERY, {"webhook_id": webhook_id})[0].id
         bound = self._transaction.change(_BIND, [{"b_id": delivery_id, "b_digest": number} for delivery_id in merged])
@@ -213,21 +208,13 @@ class Outbox:
             self._transaction.change(_FINISH_MERGED, {"b_id": delivery.id, "b_state": end, "b_finished": finished})
 
     def overtake_reminders(self, webhook_id: str, at: datetime) -> int:
-        """
-        Cancel the pending older reminders of the incident of notification *webhook_id*, for its receivers; returns how many.
-
-        Those in a digest stay: its body is written.
-        """
+        """Cancel the pending older reminders of the incident of *webhook_id* for its receivers, but those in a digest; returns how many."""
         return self._transaction.change(_OVERTAKE, {"b_webhook_id": webhook_id, "b_at": to_milliseconds(at)})
 
     def cancel_deliveries(
         self, receiver: str, at: datetime, *, queued_before: datetime | None = None, reason: DeliveryReason | None = DeliveryReason.GONE
     ) -> int:
-        """
-        Cancel the pending deliveries of *receiver*, all or those queued no later than *queued_before*; returns how many.
-
-        *reason* is None when the receiver left the configuration.
-        """
+        """Cancel the pending deliveries of *receiver*, all or those queued until *queued_before*; returns how many."""
         before = _FOREVER if queued_before is None else to_milliseconds(queued_before)
         return self._transaction.change(
             _CANCEL_ALL, {"b_receiver": receiver, "b_at": to_milliseconds(at), "b_before": before, "b_reason": reason}

@@ -1,9 +1,4 @@
-"""
-Makes and drops the partitions of `checks` of a PostgreSQL database.
-
-A change locks the table for an instant, and not at all when it can't have the lock soon: others read it, `pg_dump` for hours. Who
-changes holds that lock and looks again then, so that two instances do nothing twice.
-"""
+"""Makes and drops the partitions of `checks` of a PostgreSQL database; gives up for now when the table can't be locked soon."""
 
 import re
 from collections.abc import Iterator, Sequence

@@ -30,7 +30,6 @@ class CheckRow:
     One completed check.
 
     Attributes:
-        at: when it ended.
         duration_ms: how long the API took, in milliseconds.
         token: the API's `tokenExpiresIn`, unparsed; None for null.
         detail: the cleaned text; equal texts are stored once.
@@ -89,7 +88,6 @@ class DeliveryRow:
         id: grows with time; the order in which a subject's deliveries go out.
         webhook_id: constant over every attempt and redelivery.
         body: the exact bytes to send and sign.
-        attempts: how many were made since *queued_at*.
         queued_at: when it was decided or last redelivered; its age counts from here.
         next_attempt_at: not before this.
         finished_at: when it left `pending`, else None.

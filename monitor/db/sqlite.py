@@ -23,6 +23,7 @@ from monitor.errors import StoreCorrupt, StoreError, StoreUnavailable
 from monitor.logs import get_logger
 
 _BUSY_SECONDS = 5.0
+_LOCK_SECONDS = 1.0
 _READERS = 4
 _PAGES = 2_000
 # Read within a second or two. Of a larger file only the history is large; it is examined once everything runs.
@@ -112,6 +113,10 @@ class SqliteBackend:
     def renew(self) -> None:
         """Nothing: the lock file stays locked until the process ends."""
 
+    def may_send(self) -> bool:
+        """Always."""
+        return True
+
     @contextlib.contextmanager
     def reading(self) -> Iterator[Connection]:
         """A reader's connection."""
@@ -197,6 +202,19 @@ def reading_engine(path: Path) -> Engine:
     return _engine(lambda: _connect(address, uri=True), "BEGIN", _prepare_reader, **pool)
 
 
+def lock_problem(path: Path) -> str:
+    """Why no transaction that writes can begin, as after `_LOCK_SECONDS` of another one; empty when one can, or this user may not write."""
+    address = f"file:{quote(str(path.absolute()))}?mode=rw"
+    with contextlib.closing(sqlite3.connect(address, uri=True, timeout=_LOCK_SECONDS, isolation_level=None)) as connection:
+        try:
+            connection.execute("PRAGMA wal_autocheckpoint = 0")
+            connection.execute("BEGIN IMMEDIATE")
+            connection.execute("ROLLBACK")
+        except sqlite3.OperationalError as error:
+            return str(error) if "locked" in str(error) else ""
+    return ""
+
+
 def _prepare_reader(connection: sqlite3.Connection) -> None:
     connection.execute("PRAGMA query_only = ON")
     connection.execute("PRAGMA wal_autocheckpoint = 0")
@@ -210,12 +228,7 @@ def _driver(connection: Connection) -> sqlite3.Connection:
 
 
 def check_pages(path: Path, engine: Engine, *, without: str = "", report: Report = no_report) -> None:
-    """
-    Check the whole file, every index against its table; or only the tables, except the table *without*.
-
-    Raises:
-        StoreCorrupt: SQLite finds the file damaged; says how to repair it.
-    """
+    """Check the whole file, or only the tables, except the table *without*. Raises StoreCorrupt, which says how to repair it."""
     try:
         with translated(), engine.connect() as connection:
             _driver(connection).set_progress_handler(lambda: report("looking for damage"), _STEPS)
@@ -236,9 +249,7 @@ def _tables(connection: Connection, without: str) -> list[str]:
 
 def backup(path: Path, target: Path, report: Report = no_report) -> None:
     """
-    Copy the database, which may be in use, to *target*, and check the copy.
-
-    *target* appears once the checked copy is on disk, never before. *report* gets the progress.
+    Copy the database, which may be in use, to *target*, which appears once the checked copy is on disk; *report* gets the progress.
 
     Raises:
         StoreError: *target* exists, or can't be written.

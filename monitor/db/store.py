@@ -120,12 +120,7 @@ class Store(Transaction):
     # connections
 
     def ensure_connections(self, wanted: Sequence[ConnectionSpec]) -> dict[tuple[str, str, str], int]:
-        """
-        Insert or update *wanted*, not retired, each with a state (version 0 when new).
-
-        Returns:
-            The key of each to its id; the id of a key never changes.
-        """
+        """Insert or update *wanted*, not retired, each with a state (version 0 when new); returns the id of each key, which stays."""
         if not wanted:
             return {}
         self.change(_PUT_CONNECTIONS, [_connection_values(connection) for connection in wanted])
@@ -144,24 +139,14 @@ class Store(Transaction):
     # checks, states, incidents
 
     def save_states(self, changed: Mapping[int, tuple[int, ConnectionState]]) -> None:
-        """
-        Save states; *changed* maps connection id to (expected version, new state). The version grows by one.
-
-        Raises:
-            StaleStateError: one row has another version; at the latest before the commit, and nothing is saved then.
-        """
+        """Save states: connection id to (expected version, new state). Raises StaleStateError for another version, before the commit."""
         self._new_states += [
             {"b_id": number, "b_version": version, "b_health": state.health, "b_document": dump_state(state)}
             for number, (version, state) in changed.items()
         ]
 
     def save_scopes(self, changed: Mapping[str, tuple[int, bytes]]) -> None:
-        """
-        Save scopes; *changed* maps scope name to (expected version, JSON document). 0 inserts version 1.
-
-        Raises:
-            StaleStateError: a scope exists already, or has another version.
-        """
+        """Save scopes: name to (expected version, JSON document); 0 inserts version 1. Raises StaleStateError for another version."""
         for name, (version, document) in changed.items():
             if version == 0:
                 saved = self.change(_ADD_SCOPE, {"name": name, "version": 1, "document": document.decode()})

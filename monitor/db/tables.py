@@ -1,8 +1,4 @@
-"""
-The tables. `alembic/versions` creates them step by step; a test compares both.
-
-Times are whole milliseconds since 1970 (UTC): eight bytes, one meaning in both databases, no zone to get wrong.
-"""
+"""The tables; times are whole milliseconds since 1970 (UTC). `alembic/versions` creates them, and a test compares both."""
 
 from sqlalchemy import (
     BigInteger,
@@ -21,7 +17,7 @@ from sqlalchemy import (
     text,
 )
 
-REVISION = "0016"
+REVISION = "0021"
 
 metadata = MetaData(
     naming_convention={
@@ -314,6 +310,19 @@ acknowledgements = Table(
     Column("number", Integer, primary_key=True, autoincrement=False),
     Column("level", Text, nullable=False),
     Column("at", BigInteger, nullable=False),
+    Column("author", Text, nullable=False),
+    Column("reason", Text, nullable=False),
+)
+
+# Those that a later one of the same incident replaced.
+replaced_acknowledgements = Table(
+    "replaced_acknowledgements",
+    metadata,
+    Column("topic", Text, primary_key=True),
+    Column("subject", Text, primary_key=True),
+    Column("number", Integer, primary_key=True, autoincrement=False),
+    Column("level", Text, nullable=False),
+    Column("at", BigInteger, primary_key=True, autoincrement=False),
     Column("author", Text, nullable=False),
     Column("reason", Text, nullable=False),
 )

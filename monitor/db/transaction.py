@@ -81,11 +81,7 @@ PUT_META = upsert(meta, ["key"], ["value"])
 
 
 class Reader:
-    """
-    One consistent view of the database, the first argument of every query of this package.
-
-    A query raises StoreUnavailable when the database can't be reached and StoreCorrupt when a row can't be read.
-    """
+    """One consistent view of the database. A query raises StoreUnavailable, and StoreCorrupt for a row that can't be read."""
 
     def __init__(self, connection: SqlConnection) -> None:
         self._connection = connection

@@ -210,11 +210,7 @@ def uptimes(reader: Reader, now: datetime, connection_id: int | None = None) -> 
 
 
 def daily_uptime(reader: Reader, connection_ids: Collection[int], since: datetime) -> Mapping[int, Sequence[DayUptime]]:
-    """
-    The uptime of every day (UTC), from that of *since* until that up to which all is added up, oldest first.
-
-    Every connection asked for has every day, also those of which nothing is known.
-    """
+    """The uptime of every day (UTC) from that of *since* until all is added up, oldest first, of every connection asked for."""
     until = uptime_until(reader)
     first = day_of(since)
     days = [] if until is None else [first + n * DAY for n in range((until - first) // DAY + 1)]

@@ -1,10 +1,4 @@
-"""
-The one writing thread, with group commit.
-
-Queued works run in one transaction: a commit costs a disk flush, the same for a hundred works as for one. When one of
-them raises, all are rolled back and each runs again by itself, so that only the failing one fails. While the database
-is unavailable works keep their order and wait.
-"""
+"""The one writing thread, with group commit: queued works share a transaction. When one raises, each runs again by itself."""
 
 import asyncio
 import threading
@@ -79,11 +73,7 @@ class Writer:
         self._thread.start()
 
     def submit(self, work: Callable[[Store], Any], *, within_seconds: float = 0.0) -> asyncio.Future[Any]:
-        """
-        Queue *work*; the future is done after its commit.
-
-        *within_seconds*: so long it may wait for others that share its commit; a full queue refuses one that may, with StoreUnavailable.
-        """
+        """Queue *work*; the future is done after its commit. One that may wait *within_seconds* for others is refused when the queue is full."""
         future: asyncio.Future[Any] = self._loop.create_future()
         with self._waiting:
             refusal = self._refusal(within_seconds)
@@ -161,8 +151,8 @@ class Writer:
     def _run_group(self, jobs: list[_Job]) -> None:
         try:
             committed = self._transact(jobs)
-        except (AnotherInstance, StoreCorrupt) as error:
-            self._fail(jobs, error)
+        except (AnotherInstance, StoreCorrupt):
+            self._leave(jobs)
             raise
         except Exception as error:  # noqa: BLE001 - whatever a work raises belongs to its future
             if len(jobs) == 1 or isinstance(error, StoreUnavailable):
@@ -171,8 +161,8 @@ class Writer:
             for index, job in enumerate(jobs):
                 try:
                     self._run_group([job])
-                except StoreError as end:
-                    self._fail(jobs[index + 1 :], end)
+                except StoreError:
+                    self._leave(jobs[index + 1 :])
                     raise
             return
         for call in committed.after:
@@ -181,6 +171,11 @@ class Writer:
             except Exception:
                 log.exception("database.after_commit_failed")
         self._notify_loop(_resolve, jobs, committed.results)
+
+    def _leave(self, jobs: Sequence[_Job]) -> None:
+        """Leave *jobs*, which can't be written any more, to the end of the thread."""
+        with self._waiting:
+            self._queue.extend(jobs)
 
     def _transact(self, jobs: Sequence[_Job]) -> _Committed:
         outcome: _Committed | None = None
@@ -232,6 +227,8 @@ class Writer:
             self.ended_by = error
             rest = list(self._queue)
             self._queue.clear()
+        if rest:
+            log.error("database.writes_lost", writes=len(rest), problem=str(error))
         self._fail(rest, error)
         self._notify_loop(self._on_end, error)
 

@@ -1,8 +1,4 @@
-"""
-Which connection of an account is checked next: its own schedule, canaries while a scope is open, probes of suspected scopes.
-
-Due times are seconds of a monotonic clock: neither a wall clock that is set nor a late wake-up loses a check.
-"""
+"""Which connection of an account is checked next: by its schedule, as a canary, as a probe. Due times are monotonic seconds."""
 
 import math
 from collections.abc import Callable, Collection, Iterator
@@ -19,20 +15,13 @@ from monitor.domain.scopes.key import ACCOUNT, API, SERVICE, USER, ScopeKey
 # Scopes that let only canaries through while their incident is open.
 _FREEZING = frozenset({API, ACCOUNT, USER, SERVICE})
 
-FOLLOWED_SECONDS = 120.0
-FOLLOWED_PAUSE_SECONDS = 5.0
+CHECKED_OFTEN_SECONDS = 120.0
+OFTEN_PAUSE_SECONDS = 5.0
 """How long, and how far apart, a connection is checked after an operator asked for it."""
 
 
 class CheckQueue:
-    """
-    The due connections of one account.
-
-    Args:
-        account: its name.
-        engine: what is known.
-        on_scheduled: called with an id and its new due time whenever a check is scheduled.
-    """
+    """The due connections of one account."""
 
     def __init__(self, account: str, engine: Engine, on_scheduled: Callable[[int, float], None] = lambda _id, _due: None) -> None:
         self._account = account
@@ -45,12 +34,12 @@ class CheckQueue:
         self._sweeps = 0
         self._watching_since = engine.watching_since
         self._probed_suspicion: datetime | None = None
-        self._followed: dict[int, float] = {}
+        self._often_until: dict[int, float] = {}
         self._brought_forward: tuple[object, ...] = ()
 
     def check_now(self, connection_id: int, now: float) -> None:
         """Check a connection next, and often for a while: an operator watches it."""
-        self._followed[connection_id] = now + FOLLOWED_SECONDS
+        self._often_until[connection_id] = now + CHECKED_OFTEN_SECONDS
         self._queue.hasten((connection_id,), now)
         self._on_scheduled(connection_id, now)
 
@@ -73,11 +62,7 @@ class CheckQueue:
                 self._probe(probe[0], connection, now)
 
     def take(self, now: float) -> tuple[Connection | None, float] | None:
-        """
-        The connection to check now and when it was due; None when nothing is due.
-
-        The connection is None when the one that was due is not to be checked now, because a scope lets only canaries through.
-        """
+        """The connection to check now (None: a scope lets only canaries through) and when it was due; None when nothing is due."""
         self._bring_forward(now)
         taken = self._queue.take(now)
         if taken is None:
@@ -107,22 +92,22 @@ class CheckQueue:
         """Schedule what follows from the evaluation of a check."""
         if connection.id not in self._queue or evaluation.next_check is None:
             return
-        self._put(connection.id, now + min(evaluation.next_check.total_seconds(), self._pause_of_followed(connection.id, now)))
+        self._put(connection.id, now + min(evaluation.next_check.total_seconds(), self._pause_while_often(connection.id, now)))
         if evaluation.canary is not None:
             self._canaries[evaluation.canary[0]] = now
         if evaluation.probe is not None:
             self._probe(evaluation.probe[0], connection, now + evaluation.probe[1].total_seconds())
 
-    def is_followed(self, connection_id: int) -> bool:
+    def is_checked_often(self, connection_id: int) -> bool:
         """Whether an operator watches the connection."""
-        return connection_id in self._followed
+        return connection_id in self._often_until
 
-    def _pause_of_followed(self, connection_id: int, now: float) -> float:
+    def _pause_while_often(self, connection_id: int, now: float) -> float:
         """How soon an operator who watches the connection wants it checked again; infinite when none does."""
-        until = self._followed.get(connection_id)
+        until = self._often_until.get(connection_id)
         if until is not None and now < until:
-            return FOLLOWED_PAUSE_SECONDS
-        self._followed.pop(connection_id, None)
+            return OFTEN_PAUSE_SECONDS
+        self._often_until.pop(connection_id, None)
         return math.inf
 
     def next_due(self) -> float | None:
@@ -130,11 +115,7 @@ class CheckQueue:
         return self._queue.next_due()
 
     def _admit(self, connection: Connection, now: float) -> Connection | None:
-        """
-        Return the connection to check: *connection*, or the scope's canary; None if it is too early for one.
-
-        The canary is the connection that was checked least recently.
-        """
+        """The connection to check: *connection*, or as the scope's canary the least recently checked one; None if it is too early."""
         canary = self._engine.canary_interval(connection)
         if canary is None:
             return connection
@@ -181,7 +162,7 @@ class CheckQueue:
         for key in frozen:
             self._canaries.pop(key, None)
         below = [other for other in self._connections() if self._is_rechecked(other, frozen, platforms)]
-        below.sort(key=self._last_evidence)
+        below.sort(key=lambda one: _seconds(self._engine.state(one.id).last_evidence_at))
         self._queue.hasten((connection.id for connection in below), now)
         for connection in below:
             self._on_scheduled(connection.id, now)
@@ -243,9 +224,6 @@ class CheckQueue:
     def _put(self, connection_id: int, due: float) -> None:
         self._queue.put(connection_id, due)
         self._on_scheduled(connection_id, due)
-
-    def _last_evidence(self, connection: Connection) -> float:
-        return _seconds(self._engine.state(connection.id).last_evidence_at)
 
     def _last_check(self, connection: Connection) -> float:
         return _seconds(self._engine.state(connection.id).last_check_at)

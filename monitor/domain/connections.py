@@ -51,12 +51,7 @@ def id_problem(platform_id: str) -> str | None:
 
 @lru_cache(maxsize=IDS_KEPT)
 def path_segment(platform_id: str) -> str:
-    """
-    The id as one percent-encoded path segment.
-
-    Raises:
-        ValueError: the id has a problem, see `id_problem`.
-    """
+    """The id as one percent-encoded path segment. Raises ValueError: the id has a problem, see `id_problem`."""
     problem = id_problem(platform_id)
     if problem is not None:
         raise ValueError(f"platform id {problem}")
@@ -91,7 +86,6 @@ class ConnectionSpec:
     Attributes:
         user_id: the managed user, or "" for the account's owner.
         expect: `auto`, `ok` or `unsupported`.
-        listed: whether the API's list has it.
         user_name: what the configuration calls the managed user.
     """
 

@@ -1,10 +1,4 @@
-"""
-`replace` and `quick_init` for the values that every check makes: the same as the library does, at a fraction of its cost.
-
-`dataclasses.replace` looks at each field anew at every call and builds the copy through `__init__`, and the `__init__` of a frozen
-dataclass sets each field by a call of its own. A check makes more than two dozen values, of up to two dozen fields; together that was
-nearly half of the CPU of concluding one. Here the slots are set as those of any other object are, by functions made once for each kind.
-"""
+"""`replace` and `quick_init` for the values that every check makes: the same as the library does, at a fraction of its cost."""
 
 import dataclasses
 import types
@@ -37,11 +31,7 @@ def __new__(cls, {parameters}):
 
 
 def quick_init(kind: _Kind) -> _Kind:
-    """
-    Have instances of the frozen dataclass *kind*, which has slots and no `__post_init__`, made by `__new__` in a quarter of the time.
-
-    Not for what `db.codec` reads: pydantic calls `__new__` without arguments.
-    """
+    """Have instances of the frozen dataclass *kind* made by `__new__`, in a quarter of the time; not for what `db.codec` reads."""
     made: dict[str, Any] = {"blank": _blank(kind), "missing": dataclasses.MISSING}
     parameters, assignments = ["*"] if dataclasses.fields(kind)[0].kw_only else [], []
     for field in dataclasses.fields(kind):

@@ -1,9 +1,4 @@
-"""
-All connections, states, scopes and controls in memory, and the one shell around `evaluation`.
-
-The daemon, `replay` and the tests run this object. A `ChangeSet` holds what one transaction evaluated until it is committed;
-`check`, `evaluate` and their like evaluate and commit at once, for those who keep no rows.
-"""
+"""All connections, states, scopes and controls in memory: one engine for the daemon, `replay` and the tests."""
 
 from bisect import insort
 from collections import Counter, defaultdict
@@ -38,7 +33,19 @@ from monitor.domain.schedule import EvaluationQueue
 from monitor.domain.scopes import platform as platform_scope
 from monitor.domain.scopes import rules
 from monitor.domain.scopes.api import served_elsewhere_at
-from monitor.domain.scopes.key import API, API_KINDS, GROUP, LIMIT, PLATFORM, RATE, ScopeKey, ScopesAbove, account_scopes, scopes_above
+from monitor.domain.scopes.key import (
+    API,
+    API_KINDS,
+    GROUP,
+    LIMIT,
+    PLATFORM,
+    RATE,
+    USER,
+    ScopeKey,
+    ScopesAbove,
+    account_scopes,
+    scopes_above,
+)
 from monitor.domain.scopes.platform import Sight
 from monitor.domain.scopes.state import ScopeState, clamp_future_scope, clear, closed, persistent
 from monitor.domain.silencing.acceptance import Acceptance, is_new
@@ -67,12 +74,8 @@ class EngineConfig:
 
     Attributes:
         api_host: names the API scope.
-        accounts: all of them; empty means that no scope is ever orphaned.
-        false_negatives: answers known to be wrong.
-        platform_texts: what the error texts of the platforms mean.
         recurring_silences: those of the configuration, quiet hours among them.
         receivers: those that a notification may go to; without routes, all of them.
-        user_labels: the labels of managed users, by id.
         fast_path: whether the usual case of a check is evaluated the short way (`usual_case`).
     """
 
@@ -112,7 +115,6 @@ class Engine:
     to one thread.
 
     Attributes:
-        config: what the configuration means.
         watching_since: since when connections are checked without a gap.
         rounding_evidence: how the API prints the time that tokens have left, as far as its lists have shown.
         scope_closures: counts the scope incidents that closed.
@@ -294,12 +296,19 @@ class Engine:
         return [key for key, number in self._swept_scopes.copy().items() if number > sweeps]
 
     def to_look_at(self, key: ScopeKey, account: str) -> list[int]:
-        """The connections of *account* below a platform or group that are to be looked at anew now."""
+        """The connections of *account* below a platform or group that are to be looked at anew now; of a refused user, one of each other."""
+        if key.kind == USER:
+            others = {one.user_id: one.id for one in self.connections_of(account) if one.user_id not in ("", key.user)}
+            return list(others.values()) if account == key.name else []
         connections = (self._connections.get(connection_id) for connection_id in tuple(self.ids_of(key.platform)))
         own = (one for one in connections if one is not None and one.account == account and key in self.scopes_above(one).all)
         members = (platform_scope.member(connection, self.state(connection.id)) for connection in own)
         known = (member for member in members if member is not None)
         return platform_scope.to_look_at(self.scope(key), known, self.config.policy.scopes.sweep_size)
+
+    def users_of(self, account: str) -> list[str]:
+        """The managed users of *account* that have monitored connections."""
+        return sorted({connection.user_id for connection in self.connections_of(account)} - {""})
 
     # ---- what is set
 
@@ -435,22 +444,13 @@ class Engine:
         return self.decides(key) or (key.kind == RATE and self.decides(ScopeKey(LIMIT, self.config.api_host)))
 
     def due_connections(self, now: datetime, limit: int | None = None) -> list[Connection]:
-        """
-        The connections that the passing of time may have changed, in the order of `ids`; the longest overdue up to *limit* of them.
-
-        They stay due until their evaluation is committed.
-        """
+        """The connections that the passing of time may have changed, in the order of `ids`; the longest overdue up to *limit* of them."""
         self._add_waiting(now)
         due = (self._connections.get(connection_id) for connection_id in self._agenda.due(now, limit))
         return sorted((connection for connection in due if connection is not None), key=_order)
 
     def _add_waiting(self, now: datetime) -> None:
-        """
-        Make due what waits for something else than a moment.
-
-        When a scope incident has closed: the connections below it with a notification that it may have suppressed, or that
-        were not to be evaluated again while it was open. After a start and a change of controls: all of these.
-        """
+        """Make due what waits for something else than a moment: the close of a scope incident, a start, a change of controls."""
         version, recovered, accepted = self.controls_version, self._recovered, self._requested.accepted
         if not recovered and version == self._evaluated_version:
             return
@@ -569,11 +569,7 @@ class Engine:
 
 
 class ChangeSet:
-    """
-    What one transaction changes: the engine's values, overlaid by what was evaluated since.
-
-    Its methods evaluate; `apply` takes an evaluation over, `Engine.commit` makes all of them visible.
-    """
+    """What one transaction changes: the engine's values, overlaid by what was evaluated since. `Engine.commit` makes it visible."""
 
     def __init__(self, engine: Engine) -> None:
         self.states: dict[int, ConnectionState] = {}
@@ -606,7 +602,7 @@ class ChangeSet:
         state = evaluation.state or self.state(connection.id)
         return replace(
             evaluation,
-            next_check=schedule.next_due(
+            next_check=schedule.next_check_in(
                 connection, state, observation.at, policy, verdict_reason=reason, reminders=reminders_due(state, policy)
             ),
             canary=self._pause_above(connection, evaluation, rules.canary_interval),
@@ -622,7 +618,7 @@ class ChangeSet:
         scopes = self._count_passed(connection, observation) if state is not None else None
         if state is None or scopes is None:
             return None
-        next_check = schedule.next_due(connection, state, observation.at, config.policy, verdict_reason=observation.verdict.reason)
+        next_check = schedule.next_check_in(connection, state, observation.at, config.policy, verdict_reason=observation.verdict.reason)
         return Evaluation(connection, state, scopes, next_check=next_check, usual=True)
 
     def _count_passed(self, connection: Connection, observation: Observation) -> dict[ScopeKey, ScopeState] | None:
@@ -759,6 +755,9 @@ class ChangeSet:
         if key.kind in (RATE, LIMIT):
             limit = self.scope(ScopeKey(LIMIT, engine.config.api_host))
             return rules.advance_limit(limit, self._rates(), now) if engine.decides(limit.key) else rules.covered(limit, [state])
+        if key.kind == USER:
+            users = [self.scope(ScopeKey(USER, key.name, user_id)) for user_id in engine.users_of(key.name)]
+            return rules.advance_limit(self.scope(ScopeKey(USER, key.name)), users, now)
         return {key: rules.tick(state, now, policy, window=engine.config.policy.api_window, members=engine.member_count(key))}
 
     def _sight(self, scope: ScopeState, now: datetime) -> Sight:

@@ -1,9 +1,4 @@
-"""
-One evaluation: everything that follows from a check, a listing or the passing of time, as values.
-
-This is the whole path from evidence to the decision to notify: scopes first (a wider cause may explain the observation), then
-the connection's health and token, then its platform, then what is pending for the receivers.
-"""
+"""One evaluation, as values: a check, a listing or the passing of time moves scopes first, then health, token, platform, notifications."""
 
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
@@ -38,13 +33,10 @@ class EvaluationInput:
     What must be known to evaluate a connection.
 
     Attributes:
-        above: the scopes above the connection.
         scopes: state of every scope above the connection that has one.
-        member_counts: how many connections are below a scope.
         watching_since: since when this process checks without a gap.
         window: how far back API checks count.
         rounding: how the API prints the time that tokens have left, as far as learned.
-        controls: silences, quiet hours and acknowledgements.
         followed: the scopes above the connection that another node of a cluster decides.
     """
 
@@ -68,7 +60,6 @@ class Evaluation:
 
     Attributes:
         connection, state: the connection and its new state; None when only scopes were evaluated.
-        scopes: the scopes that changed.
         next_check: from the check to the connection's next one; None when no check was evaluated.
         canary, probe: the scope above that lets only canaries through, or that is suspected, and how far apart its checks are.
         usual: it was the usual case (`usual_case`): the row of history, if it was a check, says all that is kept over a restart.
@@ -228,11 +219,7 @@ def scope_context(
     policy: Policy,
     window: timedelta,
 ) -> ScopeContext:
-    """
-    The open scopes above *connection* in *state*: the first in the order of `ScopesAbove.all`, and since when it is checked.
-
-    *window*: how far back API checks count.
-    """
+    """The open scopes above *connection* in *state*, and since when it is checked; *window*: how far back API checks count."""
     frozen_by = recovered_at = None
     resumed_at = watching_since
     outages: list[tuple[datetime | None, datetime | None]] = []
@@ -333,23 +320,19 @@ def _after_scope_recovery(known: EvaluationInput, states: Mapping[ScopeKey, Scop
     state, pending = known.state, known.state.pending
     if pending is None and state.pending_cause is None:
         return state
-    above, cause = known.above, state.pending_cause
+    above, pending_cause = known.above, state.pending_cause
     closed = [states[key].closed_at for key in above.all if key is not above.platform and key is not above.group and key in states]
     if pending is not None and any(at is not None and pending.first_at < at for at in closed):
         pending = None
-    if cause is not None and any(at is not None and cause.first_at < at for at in closed):
-        cause = None
-    if pending is state.pending and cause is state.pending_cause:
+    if pending_cause is not None and any(at is not None and pending_cause.first_at < at for at in closed):
+        pending_cause = None
+    if pending is state.pending and pending_cause is state.pending_cause:
         return state
-    return replace(state, pending=pending, pending_cause=cause)
+    return replace(state, pending=pending, pending_cause=pending_cause)
 
 
 def _without_explained_changes(known: EvaluationInput, state: ConnectionState, scopes: Mapping[ScopeKey, ScopeState]) -> ConnectionState:
-    """
-    The connection's state without changes of health within an incident of its platform or group, and just after it: it does not flap.
-
-    That is said of the incident, if it opens again and again, as long as receivers know of no failure of the connection itself.
-    """
+    """The connection's state without changes of health within an incident of its platform or group, and just after it: it does not flap."""
     if not state.changes:
         return state
     connection, above, notified = known.connection, known.above, platform_scope.is_notified(state)

@@ -128,13 +128,10 @@ class NotificationFacts:
         last_evidence_at: the last conclusive check, where a reminder is not preceded by one.
         failed_posts, last_failed_post_at: posting errors seen during the failure that is over, and the last of them.
         untested: the API cannot test the connection.
-        listed: the API's list has, or had, the connection.
         affected: number of connections that the incident of the scope affects.
         members: ids of the first of them, where the incident is theirs together.
         still_failing: how many of them fail all the same, for whatever cause, now that it is over.
         outages: how often the scope failed lately, its present incident included; 0 when it does not flap.
-        reminder: which reminder it is; 0 for none.
-        escalated_to: the receivers of an escalation.
         included: another notification, of the same moment or about several connections, says the same; only receivers that keep incidents get both, to close theirs.
     """
 
@@ -191,12 +188,7 @@ _ODD = re.compile(r"[^A-Za-z0-9_.:@~/-]")
 
 
 def incident_key(incident: IncidentRef, instance: str) -> str:
-    """
-    Return the deduplication key of one incident, at most 255 characters: the same in all of its notifications.
-
-    Paging systems close by it what they opened. It contains *instance*, the database's id, so that a restored or a second
-    monitor does not close another one's incident.
-    """
+    """Return the deduplication key of one incident, at most 255 characters, the same in all notifications; *instance* makes it unique."""
     subject = incident.subject
     if len(subject) > _MAX_SUBJECT or _ODD.search(subject):
         subject = hashlib.sha256(subject.encode("utf-8", "replace")).hexdigest()[:32]

@@ -13,13 +13,7 @@ _HEADROOM = 1.1
 
 @dataclass(frozen=True, slots=True)
 class AccountLoad:
-    """
-    The checks of one account at the configured intervals.
-
-    Attributes:
-        connections: how many it has.
-        needed, allowed: requests per second.
-    """
+    """The checks of one account at the configured intervals. *connections*: how many it has; *needed*, *allowed*: requests per second."""
 
     account: str
     connections: int

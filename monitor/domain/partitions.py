@@ -54,11 +54,7 @@ class Division:
 
 
 def division(partitions: Sequence[Partition], now: datetime) -> Division | None:
-    """
-    The next division that gives a partition to the days to come; None when they have one.
-
-    The first partition is never divided: it has whatever is older than all days, and only a clock that is far behind asks for it.
-    """
+    """The next division that gives a partition to the days to come; None when they have one."""
     first = day_of(now) + DAY
     for wide in partitions:
         days = [day for day in (first + n * DAY for n in range(AHEAD)) if wide.has(day) and not wide.is_day]
@@ -71,12 +67,12 @@ def division(partitions: Sequence[Partition], now: datetime) -> Division | None:
 
 
 def droppable(partitions: Sequence[Partition], before: datetime) -> Sequence[Partition]:
-    """
-    The partitions, the oldest ones, that have no check from *before* or later; none unless a day is among them.
-
-    The first partition alone is left to the deletion of rows: it takes in whatever is older than all days, and must go on doing so.
-    """
-    old = [partition for partition in _in_order(partitions) if partition.upper is not None and partition.upper <= before]
+    """The partitions, the oldest ones, that have no check from *before* or later; none unless a day is among them."""
+    old = [
+        partition
+        for partition in sorted(partitions, key=lambda partition: partition.upper or _EVER)
+        if partition.upper is not None and partition.upper <= before
+    ]
     return old if len(old) > 1 else ()
 
 
@@ -99,7 +95,3 @@ def table_of(bounds: Bounds) -> str:
     if lower is None or upper is None:
         return f"checks_until_{upper:%Y%m%d}" if upper is not None else f"checks_from_{lower:%Y%m%d}"
     return f"checks_{lower:%Y%m%d}" if upper - lower == DAY else f"checks_{lower:%Y%m%d}_{upper:%Y%m%d}"
-
-
-def _in_order(partitions: Sequence[Partition]) -> list[Partition]:
-    return sorted(partitions, key=lambda partition: partition.upper or _EVER)

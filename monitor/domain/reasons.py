@@ -50,11 +50,7 @@ class Scope(StrEnum):
 
 
 class Advice(StrEnum):
-    """
-    What to do about a cause; two causes with the same advice ask for the same work.
-
-    `text.advice` has the words. `check_posts` belongs to no reason: it is the advice about a failure that seems to be a false negative.
-    """
+    """What to do about a cause (words: `text.advice`). Two causes with the same advice ask for the same work."""
 
     NOTHING = "nothing"
     WAIT = "wait"
@@ -83,15 +79,7 @@ class Advice(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Meaning:
-    """
-    What follows from a reason.
-
-    Attributes:
-        outcome: passed, failed, inconclusive or unsupported.
-        scope: what the cause affects.
-        health: the connection's health once confirmed; None when the reason is not evidence.
-        advice: what to do about it.
-    """
+    """What follows from a reason. *scope*: what the cause affects; *advice*: what to do about it."""
 
     outcome: Outcome
     scope: Scope
@@ -156,6 +144,7 @@ MEANINGS: dict[Reason, Meaning] = {
     Reason.REPLY_INVALID: _API_WAIT,
     Reason.REPLY_MISMATCHED: _API_WAIT,
     Reason.MONITOR_INTERNAL: _inconclusive(Scope.STORAGE, Advice.READ_LOG),
+    Reason.STORAGE_FAILED: _inconclusive(Scope.STORAGE, Advice.READ_LOG),
 }
 
 CREDENTIAL = frozenset({Reason.CREDENTIAL_REJECTED, Reason.TOKEN_EXPIRED})

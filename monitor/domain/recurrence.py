@@ -32,7 +32,6 @@ class Schedule:
         days: days on which it starts; 0 is Monday.
         start: time since midnight.
         end: time since midnight; on the following day if not later than *start*.
-        zone: the time zone.
     """
 
     days: frozenset[int]

@@ -31,7 +31,6 @@ class Route:
     Attributes:
         match: the matchers, all of which must match: a name of `routing.RESERVED` or of a connection's label to a pattern.
             A pattern is a text, or several separated by `|`, each of which may end in `*`. Empty matches everything.
-        receivers: names of receivers.
         quiet_hours: when its notifications wait; None for never.
         reminder_interval: pause between reminders, instead of the policy's; zero for no reminders.
         escalation: who is notified when nobody acknowledges an incident; None for nobody.

@@ -60,12 +60,7 @@ def phase(key: str) -> float:
 
 
 def first_due(connection: Connection, state: ConnectionState, now: datetime, policy: Policy) -> timedelta:
-    """
-    Return the time from the start of the daemon to a connection's first check.
-
-    The regular instant, so that a restart does not shift the grid. At once when the last regular instant passed without a check; sooner
-    for a connection that was never checked or has a pending change to confirm.
-    """
+    """Return the time from the start to a connection's first check: its regular instant, sooner when one was missed or is pending."""
     wait = _until_regular(connection, state, now, policy, at_least=timedelta(0))
     if state.last_check_at is None:
         return max(SHORTEST, min(wait, phase_of(connection) * FIRST_WITHIN))
@@ -76,7 +71,7 @@ def first_due(connection: Connection, state: ConnectionState, now: datetime, pol
     return max(SHORTEST, wait)
 
 
-def next_due(
+def next_check_in(
     connection: Connection,
     state: ConnectionState,
     now: datetime,
@@ -89,10 +84,7 @@ def next_due(
     Return the time from the end of one check to the next.
 
     Args:
-        connection: the checked connection.
-        state: its state after the check.
         now: when the check ended, wall clock.
-        policy: has the pauses.
         verdict_reason: the reason of the check's verdict; None when there is no verdict.
         reminders: when reminders are due; each is preceded by a check.
 
@@ -206,11 +198,7 @@ def phase_of(connection: Connection) -> float:
 
 
 class DueQueue:
-    """
-    Connection ids ordered by due time (monotonic seconds), then by insertion.
-
-    Putting an id again moves it; taking one removes it until it is put back, so that no connection is checked twice at once.
-    """
+    """Connection ids ordered by due time (monotonic seconds), then by insertion; putting an id again moves it, taking removes it."""
 
     def __init__(self) -> None:
         self._heap: list[tuple[float, int, int]] = []

@@ -14,6 +14,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from enum import StrEnum
+from typing import Self
 
 from monitor.domain.copies import replace
 from monitor.domain.events import FINE, Severity, Topic
@@ -63,9 +64,7 @@ class FailurePeriod:
     The current or the last confirmed failure of a connection.
 
     Attributes:
-        failed_at: its first failed check.
         worked_at: the last passed check before it; None when none had passed.
-        ended_at: the first check after it that did not fail; None while it lasts.
         cause, detail: the confirmed reason, in the words of the last check that showed it.
         cause_since: when a check first showed a cause that asks for the same work.
         failed_posts, last_failed_post_at: posting errors seen that are dated within it, and the last of them.
@@ -100,9 +99,7 @@ class LastNotified:
     What receivers were last notified of, for one topic.
 
     Attributes:
-        level: the level; `fine` when the incident was closed, or before the first notification.
         number, opened_at: the incident's.
-        at: when the notification was decided.
         reminders: how many reminders of it followed.
         merged: the notification of another topic included it: an expired token within the failure that it caused, or the failure within
             the incident of the token.
@@ -137,8 +134,6 @@ class TopicState:
     The state of one topic of a connection or scope.
 
     Attributes:
-        level: the current level; `fine` means that no incident is open.
-        since: when that level began.
         number: of the open or the last incident; they are counted per topic.
         opened_at: when that incident opened.
         notified: what receivers were last notified of. A notification is pending while `notified.level` differs from `level`.
@@ -159,12 +154,9 @@ class ConnectionState:
     Attributes:
         health, since: the confirmed health, and when it began.
         reason, detail: of the last conclusive check.
-        pending: evidence for another health, not confirmed yet.
-        failure: the current or the last confirmed failure.
         pending_cause: evidence for another cause of the failure, not confirmed yet.
         last_check_at, last_reason, last_detail: of the last check, conclusive or not.
         first_evidence_at, last_evidence_at: the first and the last conclusive check.
-        last_passed_at: the last passed check.
         failures, first_failed_at: failed checks in a row, and the first of them.
         passed_before: whether any check ever passed.
         permissions: every permission that a passed check ever reported, without those whose loss was accepted since.
@@ -172,10 +164,10 @@ class ConnectionState:
         permissions_accepted_at: when the loss was accepted that was taken over last (`acceptance`).
         loss_accepted: the last loss of permissions ended because it was accepted, not because they came back.
         last_successful_post_at, last_error: the last post that succeeded, and the last posting error, by the API's clock.
+        contradicted_at: of the failed checks in a row: the last post that succeeded before one of them, by the API's clock.
         server_ahead: by how much the API's clock is ahead of ours, as its last answers showed; zero when the clocks agree.
         explained_error_at: when the last posting error occurred that a failure or a scope incident explains.
-        token: what is believed of the token's end.
-        token_sightings: checks and listings in a row that agree about it.
+        token_sightings: checks and listings in a row that agree about the token.
         changes: recent changes of confirmed health, oldest first, for flap damping.
         pending_levels: levels that were seen but are not confirmed yet.
         topics: the topics that ever had another level than `fine`.
@@ -183,6 +175,7 @@ class ConnectionState:
         notice_pending: the notice that the connection can no longer be tested was suppressed by a silence.
         next_evaluation_at: when the passing of time alone may next change something; None when it cannot.
         seq: the number of the last notification about this connection; receivers order by it.
+        last_known: the state when it was no longer watched, for showing; None while it is, and since it is again.
         unknown: what a newer release wrote into the row, kept for it.
     """
 
@@ -210,6 +203,7 @@ class ConnectionState:
     loss_accepted: bool = False
     last_successful_post_at: datetime | None = None
     last_error: LastError | None = None
+    contradicted_at: datetime | None = None
     server_ahead: timedelta = timedelta(0)
     explained_error_at: datetime | None = None
     token: TokenBelief = TokenBelief()
@@ -221,6 +215,7 @@ class ConnectionState:
     notice_pending: bool = False
     next_evaluation_at: datetime | None = None
     seq: int = 0
+    last_known: Self | None = None
     unknown: str = ""
 
     @property
@@ -232,13 +227,12 @@ class ConnectionState:
 
     @property
     def suspected_false_negative(self) -> bool:
-        """
-        Whether the test may be wrong: a post succeeded between two failed checks with the present cause, and none failed since.
-
-        A post after the last check says nothing of the test: the connection may have been repaired.
-        """
+        """Whether the test may be wrong: a post succeeded between two failed checks with the present cause, and none failed since."""
         posted, failed_at, evidence_at = self.last_successful_post_at, self.first_failed_at, self.last_evidence_at
-        if posted is None or failed_at is None or evidence_at is None or self.by_our_clock(posted) > evidence_at:
+        if posted is not None and evidence_at is not None and self.by_our_clock(posted) > evidence_at:
+            # A newer post may follow a repair; what an earlier one has shown stays.
+            posted = self.contradicted_at
+        if posted is None or failed_at is None:
             return False
         if self.failure is not None and self.failure.cause_since is not None:
             failed_at = max(failed_at, self.failure.cause_since)

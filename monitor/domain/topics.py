@@ -1,9 +1,4 @@
-"""
-The level of each topic of a connection, and when a level is confirmed.
-
-`fine` means that no incident is open. Levels follow from the state and the clock alone, so they can be computed again at any
-time, also after a restart, with the same result. Whether receivers are notified is decided in `notifications.decide`.
-"""
+"""The level of each topic of a connection, and when a level is confirmed; both follow from the state and the clock alone."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -86,11 +81,7 @@ def _was_flapping_when_last_seen(
 
 
 def is_flapping(connection: Connection, state: ConnectionState, now: datetime, policy: Policy) -> bool:
-    """
-    Whether health changed too often within the window, or did before and has not been seen calm for long enough since.
-
-    Time without evidence is not calm.
-    """
+    """Whether health changed too often within the window, or did before and has not been seen calm for long enough since."""
     if not state.changes:
         return False
     flapping = state.topic(Topic.CONNECTION).level == FLAPPING
@@ -102,11 +93,7 @@ def is_flapping(connection: Connection, state: ConnectionState, now: datetime, p
 
 
 def _ends_staleness(state: ConnectionState) -> bool:
-    """
-    Whether there is evidence since the connection became stale. Time in which nothing could be checked does not end it.
-
-    An error that is not confirmed yet does not end it either: that would send a recovery before the failure.
-    """
+    """Whether there is evidence since the connection became stale. Time in which nothing could be checked does not end it."""
     stale_since, evidence_at = state.topic(Topic.CONNECTION).since, state.last_evidence_at
     return state.pending is None and evidence_at is not None and (stale_since is None or evidence_at >= stale_since)
 
@@ -121,11 +108,7 @@ def stale_at(connection: Connection, state: ConnectionState, policy: Policy, con
 
 
 def is_uncertain(connection: Connection, state: ConnectionState, now: datetime, policy: Policy, context: ScopeContext) -> bool:
-    """
-    Whether the health or the cause of a failure may be outdated, so that a notification waits.
-
-    The last check contradicts it, or there was none since a scope incident closed. Limited to the time after which evidence is stale.
-    """
+    """Whether the health or the cause of a failure may be outdated, so that a notification waits."""
     recovered_at, evidence_at = context.recovered_at, state.last_evidence_at
     limit = policy.stale_for(connection.interval)
     if any(pending is not None and now - pending.last_at <= limit for pending in (state.pending, state.pending_cause)):
@@ -144,11 +127,7 @@ def is_unseen(connection: Connection, state: ConnectionState, now: datetime, pol
 
 
 def is_too_young(connection: Connection, state: ConnectionState, now: datetime, policy: Policy) -> bool:
-    """
-    Whether a notification waits because trouble of the platform itself has not lasted long enough.
-
-    Once it has, it takes one more check that shows it; that wait is limited to the time after which evidence is stale.
-    """
+    """Whether a notification waits because trouble of the platform itself has not lasted long enough."""
     lasting = lasting_at(connection, state, policy)
     if lasting is None:
         return False
@@ -321,11 +300,7 @@ def _failed_while_expired(state: ConnectionState) -> bool:
 
 
 def settled_at(connection: Connection, state: ConnectionState, pending: PendingLevel, policy: Policy) -> datetime:
-    """
-    Return when a pending level of the token's life has lasted for long enough.
-
-    It counts from when the threshold was crossed, seen or not: neither a first look deep inside nor a pause in looking delays it.
-    """
+    """Return when a pending level of the token's life has lasted for long enough."""
     expiry, threshold = policy.expiry_for(connection.platform), expiry_levels.threshold_of(pending.level)
     if pending.level in {FINE, EXPIRED}:
         return pending.since
@@ -336,11 +311,7 @@ def settled_at(connection: Connection, state: ConnectionState, pending: PendingL
 
 
 def severity_of(topic: Topic, level: str, policy: Policy, platform: str, cause: Reason | None = None) -> Severity:
-    """
-    Return the severity of a level. A closing notification has the severity of the level that it closes.
-
-    A failure whose *cause* clears by itself is a warning.
-    """
+    """Return the severity of a level; a close has that of the level it ends. A failure whose *cause* clears by itself is a warning."""
     if topic is Topic.EXPIRY:
         return Severity.CRITICAL if level == EXPIRED else expiry_levels.severity_of(level, policy.expiry_for(platform))
     if topic is Topic.CONNECTION and level == "error":

@@ -105,7 +105,6 @@ class UptimeInput:
     Attributes:
         monitored: from its first check until now, or until it was retired.
         evidence: its conclusive checks, oldest first: those of the span, and those before it as far back as *reach*.
-        incidents: those of the connection itself.
         excluded: silences, and incidents of scopes.
         reach: the most time that a check covers.
     """
@@ -123,8 +122,6 @@ class OpenOutage:
     The open incident of a connection, whose time is not added up yet.
 
     Attributes:
-        since: the first of the failed checks that opened it.
-        opened_at: when it opened.
         until: up to when the sums have been added up; None when nothing is yet.
     """
 
@@ -133,11 +130,7 @@ class OpenOutage:
     until: datetime | None = None
 
     def counted_in(self, uptime: Uptime, start: datetime, end: datetime) -> Uptime:
-        """
-        Return *uptime*, that of the time from *start* until *end* as it was added up, with this outage counted.
-
-        Sums that were added up after it opened hold it already; those from before count its failed checks as good.
-        """
+        """Return *uptime*, that of the time from *start* until *end* as it was added up, with this outage counted."""
         begun = self.since if self.until is None or self.opened_at > self.until else self.until
         begun = max(start, begun)
         if begun >= end:
@@ -165,11 +158,7 @@ def begin(window: str, now: datetime) -> datetime:
 
 
 def by_hour(history: UptimeInput, since: datetime, until: datetime) -> dict[datetime, Uptime]:
-    """
-    Return the uptime by hour (each by its start) from *since*, a full hour, until *until*.
-
-    Hours without data are left out, and unknown time is not counted: see `Uptime.within`.
-    """
+    """Return the uptime by hour (each by its start) from *since*, a full hour, until *until*."""
     frame = intersection([Span(since, until)], union([history.monitored]))
     tested, untestable = _covered(history)
     excluded = intersection(union([*history.excluded, *untestable]), frame)

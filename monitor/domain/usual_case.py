@@ -38,11 +38,7 @@ _NO_LIFE = TokenLife()
 def steady(
     connection: Connection, state: ConnectionState, observation: Observation, policy: Policy, *, rounding: Rounding
 ) -> ConnectionState | None:
-    """
-    Return the state after *observation*; None when it takes the full evaluation to find out.
-
-    Only while every scope above the connection is quiet (`is_quiet`), and without moments in the future.
-    """
+    """Return the state after *observation*; None when it takes the full evaluation. Only while every scope above is quiet (`is_quiet`)."""
     reply, at = observation.reply, observation.at
     if reply is None or observation.verdict.reason is not Reason.OK:
         return None
@@ -238,11 +234,7 @@ def last_incident_at(scope: ScopeState) -> datetime | None:
 
 
 def count_passed(scope: ScopeState, observation: Observation, policy: ScopePolicy, *, window: timedelta) -> ScopeState | None:
-    """
-    Return a quiet scope that counts checks after a passed one, as `scopes.api.advance_api` does; None when a count is in the future.
-
-    *window* is how far back checks count.
-    """
+    """Return a quiet scope that counts checks after a passed one, as `scopes.api.advance_api` does; *window*: how far back they count."""
     at, buckets, recovery = observation.at, scope.buckets, scope.recovery
     latest = at + TOLERANCE
     counted = (buckets[-1].at if buckets else None, recovery.since if recovery is not None else None, scope.last_good_at)

@@ -45,13 +45,7 @@ _REASONS: dict[Failure, tuple[Reason, DeliveryReason]] = {
 
 
 class HttpError(Exception):
-    """
-    A request without a complete response.
-
-    Attributes:
-        failure: what failed.
-        detail: fixed words or the system's own; a library's text may hold the address or a key.
-    """
+    """A request without a complete response. *detail*: fixed words or the system's own; a library's text may hold the address or a key."""
 
     def __init__(self, failure: Failure, detail: str) -> None:
         super().__init__(detail)

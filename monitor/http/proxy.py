@@ -7,13 +7,7 @@ from urllib.parse import unquote, urlsplit
 
 @dataclass(frozen=True, slots=True)
 class Proxy:
-    """
-    One proxy. Its `repr` shows no credentials.
-
-    Attributes:
-        host, port: where it listens.
-        credentials: the value of `Proxy-Authorization`; empty without one.
-    """
+    """One proxy. Its `repr` shows no credentials. *credentials*: the value of `Proxy-Authorization`; empty without one."""
 
     host: str
     port: int

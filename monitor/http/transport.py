@@ -85,7 +85,6 @@ class Response:
     A response whose headers are complete.
 
     Attributes:
-        status: HTTP status.
         headers: those of `HEADERS` that it has, by lower-case name.
         body: its first bytes as they came, at most the limit of the request.
         truncated: whether it is longer than that.
@@ -113,8 +112,8 @@ def tls_context(base: str, ca_file: str | None) -> ssl.SSLContext:
     try:
         return ssl.create_default_context(cafile=ca_file)
     except OSError as error:
-        cause = "there is no certificate in it" if isinstance(error, ssl.SSLError) else error.strerror
-        problem = Problem("api.ca_file", f"{ca_file} can't be used: {cause}", "name a readable PEM file")
+        why = "there is no certificate in it" if isinstance(error, ssl.SSLError) else error.strerror
+        problem = Problem("api.ca_file", f"{ca_file} can't be used: {why}", "name a readable PEM file")
         raise ConfigError((problem,)) from None
 
 
@@ -154,13 +153,9 @@ class Transport:
         self, request: httpx.Request, *, seconds: float, limit: int, refuse: Refuse | None = None, target: bytes | None = None
     ) -> Response:
         """
-        Send *request* and return its response, whatever its status.
-
-        A request that finds its kept connection closed is sent once more.
+        Send *request* and return its response, whatever its status; once more when its kept connection proves closed.
 
         Args:
-            request: with all its headers, its body in memory.
-            seconds: the total deadline.
             limit: how many bytes of the body are read.
             refuse: says of an IP address whether it must not be connected to.
             target: stands for path and query, so that one *request*, whose headers are written once, serves for many.
@@ -402,8 +397,8 @@ class _Connection(asyncio.Protocol):
     def abort(self) -> None:
         """Close the connection whatever is under way on it; what is not sent yet is never sent, not even when a lost network is back."""
         self.reusable = False
-        sock = self._transport.get_extra_info("socket")
-        if sock is not None and not self._transport.is_closing():
+        # Asked first: a TLS connection that is closed has no socket to ask for.
+        if not self._transport.is_closing() and (sock := self._transport.get_extra_info("socket")) is not None:
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _DISCARD)
         self._transport.abort()
 
@@ -514,11 +509,7 @@ def _expire(waiter: asyncio.Future[Response]) -> None:
 
 
 class _Resolver:
-    """
-    Looks names up in a few threads, and keeps their addresses for a while.
-
-    The threads are daemons: one that hangs in the C library delays neither other checks nor the end of the program.
-    """
+    """Looks names up in a few daemon threads, and keeps their addresses for a while: a lookup that hangs delays nothing else."""
 
     def __init__(self, lookup: Lookup, keep_seconds: float) -> None:
         self._lookup = lookup

@@ -20,12 +20,7 @@ def absolute_target(host: str, port: int, target: bytes) -> bytes:
 
 
 async def open_tunnel(sock: socket.socket, proxy: Proxy, host: str, port: int) -> None:
-    """
-    Have *proxy*, to which *sock* is connected, connect to *host* and *port*.
-
-    Raises:
-        HttpError: it does not.
-    """
+    """Have *proxy*, to which *sock* is connected, connect to *host* and *port*. Raises HttpError: it does not."""
     loop = asyncio.get_running_loop()
     place = b"%b:%d" % (_bracketed(host), port)
     head = b"CONNECT %b HTTP/1.1\r\nHost: %b\r\n" % (place, place)

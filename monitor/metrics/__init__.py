@@ -64,11 +64,7 @@ class Metrics:
         GCCollector(registry=self._registry)
 
     def prepare(self, *, monitor: str = "", accounts: Iterable[str] = (), receivers: Iterable[str] = (), loops: Iterable[str] = ()) -> None:
-        """
-        Take over the names of the configuration; called at the start and after a reload.
-
-        Series of accounts, receivers and loops that are not among these are removed.
-        """
+        """Take over the names of the configuration, at the start and after a reload; series of other names are removed."""
         self._build.info({"monitor": monitor, "version": __version__})
         removed = set(self._own.receivers) - set(kept := tuple(receivers))
         for result in DeliveryReason:

@@ -1,9 +1,4 @@
-"""
-The snapshot as Prometheus text.
-
-Ten thousand connections make eighty thousand lines. States are immutable values, so the text of a block of connections is kept until
-one of them has another state; a scrape joins the texts, and `ConnectionLines.version` says whether any differs from the last scrape.
-"""
+"""The snapshot as Prometheus text; the text of a block of connections is kept until one of them has another state."""
 
 import re
 from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
@@ -55,7 +50,6 @@ class ProcessState:
     The process's own values.
 
     Attributes:
-        monitor: its name in notifications.
         receivers: names of all that are configured, so that one without pending deliveries shows a zero.
         disabled: receiver name -> whether its deliveries are disabled; without those of which that is not known yet.
         loops: loop name -> when it last finished a step.

@@ -1,5 +1,1 @@
-"""
-Receiver types: from the stored document to one HTTP request, and from its response to a result.
-
-Pure: no I/O, no clock.
-"""
+"""Receiver types: from the stored document to one HTTP request, and from its response to a result. No I/O, no clock."""

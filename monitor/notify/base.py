@@ -19,8 +19,6 @@ class Message:
     Attributes:
         webhook_id: constant over all attempts.
         body: the stored document, our own JSON (`docs/reference/webhook.md`).
-        at: when this attempt begins, UTC.
-        user_agent: this program's `User-Agent`.
         previous: the document last delivered about the same incident, if any; only for types with a `repeat`.
     """
 
@@ -48,8 +46,6 @@ class OpenAlerts:
 
     Attributes:
         bodies: for each incident that is still open, the last stored document that was delivered about it.
-        at: when this attempt begins, UTC.
-        user_agent: this program's `User-Agent`.
     """
 
     bodies: Sequence[bytes]

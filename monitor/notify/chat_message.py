@@ -47,20 +47,14 @@ class ChatMessage:
 
     Attributes:
         type, why, severity: as the document has them.
-        over: whether the incident is closed.
         who: name of the connection or scope.
         title: status and name.
-        summary: everything in one line.
-        facts: names and values, in order.
         lines: the items of a digest, at most `MAX_LINES`.
         link: where to reconnect the account; empty for nowhere.
         page: the page of the connection, or of incidents; empty for nowhere.
         runbook: what the alert means and what to do; empty for nowhere.
-        id: of the message, the same over all attempts.
         key: of the incident; empty when there is none.
         opened_at: when the incident began, else when the document was made.
-        at: when the document was made.
-        data: the document's own `data`.
     """
 
     type: str
@@ -112,7 +106,7 @@ def personal(document: Mapping[str, Any], settings: ReceiverSettings) -> Mapping
     """Return the stored *document* with a `title`, and with the texts and the time zone that *settings* ask for."""
     usual = {
         **document,
-        "title": localized(_title(document, document["data"]), settings.timezone),
+        "title": localized(f"{_state(document, document['data'])}: {_name(document, document['data'])}", settings.timezone),
         "summary": localized(document["summary"], settings.timezone),
     }
     title = one_line(fill_text(settings.title, usual), _TITLE) if settings.title else ""
@@ -137,12 +131,7 @@ def _local(match: re.Match[str], zone: ZoneInfo) -> str:
 
 
 def read(body: bytes, settings: ReceiverSettings) -> ChatMessage:
-    """
-    Return the stored document *body* as the chat of a receiver shows it.
-
-    Raises:
-        ValueError, KeyError: *body* is not such a document.
-    """
+    """Return the stored document *body* as the chat of a receiver shows it. Raises ValueError, KeyError: *body* is not such a document."""
     document = personal(json.loads(body), settings)
     data, zone = document["data"], settings.timezone
     incident = data.get("incident") or {}
@@ -189,10 +178,6 @@ def truncated(text: str, limit: int, escape: Callable[[str], str] = str) -> str:
 def without_mentions(text: str) -> str:
     """Return *text* for services that pass it on to other chats and pages: no tags, no links in brackets, no mentions of groups."""
     return _CALLS.sub("\uff20", text.translate(_BRACKETS))
-
-
-def _title(document: Mapping[str, Any], data: Mapping[str, Any]) -> str:
-    return f"{_state(document, data)}: {_name(document, data)}"
 
 
 def _name(document: Mapping[str, Any], data: Mapping[str, Any]) -> str:

@@ -16,12 +16,7 @@ PLACE = re.compile(r"\{\{|\}\}|\{([^{}]*)\}|[{}]")
 
 
 def fill(template: str, document: Mapping[str, Any]) -> bytes:
-    """
-    Return *template* filled from the stored *document*: UTF-8 JSON.
-
-    Raises:
-        ValueError: *template* is not JSON.
-    """
+    """Return *template* filled from the stored *document*: UTF-8 JSON. Raises ValueError: *template* is not JSON."""
     return json.dumps(_filled(parsed_json(template), document), ensure_ascii=False, separators=(",", ":")).encode("utf-8", "replace")
 
 

@@ -11,7 +11,6 @@ class MonitorIdentity:
 
     Attributes:
         instance: its configured name, else the database's random one.
-        version: of the program.
         dashboard_url, runbook_url, external_url: where accounts are reconnected, operators read what an alert means, and people reach
             the web port; empty for nowhere.
         users: what managed users are called, by id.

@@ -1,8 +1,4 @@
-"""
-Sends notifications to receivers: one request, one result, and no exception but cancellation.
-
-Receivers' addresses are secrets: no text that leaves this module holds one, nor anything that a library printed.
-"""
+"""Sends notifications to receivers: one request, one result, no exception but cancellation, no address in any text."""
 
 import asyncio
 import contextlib
@@ -43,12 +39,7 @@ _Render = Callable[[ReceiverType, datetime], Request | None]
 
 
 class Sender:
-    """
-    Sends bodies to receivers; safe to share between all of them.
-
-    A connection is kept for a second, for the next messages of a storm. One that the receiver has closed meanwhile costs no attempt: the
-    message is sent again on a new one, under the same id.
-    """
+    """Sends bodies to receivers; safe to share between all of them. A connection is kept for a second; a stale one costs no attempt."""
 
     def __init__(self, *, clock: Clock, user_agent: str, tls: ssl.SSLContext | None = None, lookup: Lookup = socket.getaddrinfo) -> None:
         self._clock = clock
@@ -130,11 +121,7 @@ class Sender:
             return to_attempt_result(error)
 
     async def _in_thread(self, send: Callable[[], AttemptResult], within: timedelta) -> AttemptResult:
-        """
-        Return the result of *send*, called in a thread; a thread that is late ends by its own timeouts, and counts as long against `_THREADS`.
-
-        The threads are daemons: one that hangs does not delay the end of the program.
-        """
+        """Return the result of *send*, called in a daemon thread; a late one ends by its own timeouts, and counts against `_THREADS`."""
         loop = asyncio.get_running_loop()
         done: asyncio.Future[AttemptResult] = loop.create_future()
 

@@ -25,11 +25,7 @@ _LABELS = "data.connection.labels."
 
 
 def problems(receiver: ReceiverSettings, nearest: Nearest) -> Iterator[tuple[str, str, str]]:
-    """
-    Yield what is wrong with the templates and the address of *receiver*: the key, what, and a fix.
-
-    *nearest* returns the one of several words that was probably meant, or None.
-    """
+    """Yield what is wrong with the templates and the address of *receiver*: key, problem, fix. *nearest* gives the word that was meant."""
     if receiver.template is not None:
         yield from (("template", f"the template {message}", fix) for message, fix in json_problems(receiver.template.reveal(), nearest))
     for key, text in (("title", receiver.title), ("text", receiver.text)):
@@ -145,7 +141,10 @@ _SCOPES: Mapping[EventType, tuple[Scope, str, str]] = {
 @cache
 def examples() -> Mapping[EventType, bytes]:
     """Return one stored body of every type, all about the same example."""
-    bodies = {kind: _body(_of_connection(kind, topic, level)) for kind, (topic, level) in _CONNECTIONS.items()}
+    bodies = {
+        kind: _body(_notification(kind, IncidentRef(topic, "1", 1, _AT), Scope.CONNECTION, 1, level))
+        for kind, (topic, level) in _CONNECTIONS.items()
+    }
     bodies |= {kind: _body(_of_scope(kind, *place)) for kind, place in _SCOPES.items()}
     several = [bodies[EventType.CONNECTION_FAILED], bodies[EventType.TOKEN_EXPIRING]]
     bodies[EventType.DIGEST] = render_digest(_ID, _AT, several, _IDENTITY)
@@ -155,10 +154,6 @@ def examples() -> Mapping[EventType, bytes]:
 
 def _body(notification: Notification) -> bytes:
     return render(_ID, notification, _CONNECTION if notification.connection_id else None, _IDENTITY)
-
-
-def _of_connection(kind: EventType, topic: Topic, level: str) -> Notification:
-    return _notification(kind, IncidentRef(topic, "1", 1, _AT), Scope.CONNECTION, 1, level)
 
 
 def _of_scope(kind: EventType, scope: Scope, subject: str, level: str) -> Notification:

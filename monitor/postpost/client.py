@@ -58,7 +58,6 @@ class ApiResult(Generic[T]):
         answer: the parsed answer, or why there is none.
         sent_at, at: when the request left and when its answer was complete, wall clock.
         server_at: the server's `Date` header (whole seconds), or None.
-        http_status: None when no answer arrived.
         retry_after: how long the API asked the account to wait, 1 second to 1 hour, or None.
     """
 
@@ -75,9 +74,6 @@ class ApiClient:
     One account of the watched API.
 
     Args:
-        settings: address, brand, deadlines, concurrency.
-        api_key: the account's key.
-        clock: dates the results.
         user_agent: `postpost-monitor/<version>`.
         lookup: resolves a host name and port, as `socket.getaddrinfo` does; blocks, so it runs in a thread.
         rebuilt: called whenever the HTTP transport was replaced after internal errors.

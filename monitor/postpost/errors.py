@@ -55,7 +55,6 @@ def refusal(
     Return what an answer with this status means.
 
     Args:
-        status: any status but a 2xx.
         headers: by lower-case name.
         body: as much of it as was read; need not be JSON.
         now: for waits that are given as a time.

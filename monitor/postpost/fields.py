@@ -31,12 +31,7 @@ _UTF8_MARK = b"\xef\xbb\xbf"
 
 
 def decode(body: bytes, secrets: tuple[str, ...] = ()) -> Any:
-    """
-    Return the JSON value of a successful answer's body.
-
-    Raises:
-        ApiError: `captive_portal` for a web page, `reply_not_json` for anything else that is not JSON.
-    """
+    """Return the JSON value of a successful answer. Raises ApiError: `captive_portal` for a web page, else `reply_not_json`."""
     try:
         return _DECODER.decode(body.removeprefix(_UTF8_MARK).decode())
     except (ValueError, RecursionError):

@@ -22,7 +22,6 @@ class RequestPacing:
     throttled, starts are twice as far apart for a minute, and come one by one.
 
     Attributes:
-        rate: starts per second.
         burst: starts that may come at once.
         free_at: when the budget is whole again.
         paused_until: nothing starts before.
@@ -98,11 +97,7 @@ _NOT_NOW_SECONDS = 0.5
 
 
 class RateLimiter:
-    """
-    Starts requests no faster than the account's budget, and none during a pause that the API asked for.
-
-    *may_send*: whether any request may start now; a node of a cluster may lose its lease.
-    """
+    """Starts requests no faster than the account's budget, and none during a pause; *may_send*: whether any may start now."""
 
     def __init__(self, pacer: RequestPacing, clock: Clock, may_send: Callable[[], bool] = lambda: True) -> None:
         self._pacer = pacer
@@ -142,11 +137,7 @@ class RateLimiter:
         self._pacer, _ = self._pacer.reserve(self._clock.monotonic())
 
     def record_response(self, http_status: int | None, retry_after: timedelta | None) -> None:
-        """
-        Record an answer, and pause for as long as it asks; after a 429 in any case, and then at half the rate for a minute.
-
-        *http_status* is None when there was no answer.
-        """
+        """Record an answer (*http_status* None: there was none): pause as long as it asks, after a 429 always, then at half the rate."""
         now, asked_seconds = self._clock.monotonic(), None if retry_after is None else retry_after.total_seconds()
         if http_status == TOO_MANY_REQUESTS:
             self._pacer = self._pacer.throttle(now, asked_seconds)

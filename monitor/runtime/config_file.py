@@ -8,10 +8,7 @@ from pathlib import Path
 
 class ConfigFileWatch:
     """
-    Calls *on_change* when the content of some *files* has changed and is the same at two steps in a row, so that no half of it is read.
-
-    By their content, and not by their times: a Kubernetes volume swaps a symbolic link. While the first file, the configuration's own, is
-    away, nothing has changed. What a reload adds to *files* is new, and not changed.
+    Calls *on_change* when the content of some *files* has changed and is the same at two steps in a row.
 
     Args:
         files: the files to look at, and folders, which stand for the `.yaml` files in them.

@@ -1,9 +1,4 @@
-"""
-Supervised loops and their bounded drain.
-
-A loop is written once, here: `step` until there is nothing to do, then wait for a wake, a timeout, or the stop. A loop that raises
-ends its task group, and with it the process: state is in rows, so a restart loses nothing.
-"""
+"""Supervised loops, with a bounded drain: `step` until nothing is left, then wait. A loop that raises ends the process."""
 
 import asyncio
 from collections.abc import Awaitable, Callable
@@ -83,7 +78,7 @@ class Loop:
             else:
                 await self._clock.wait(self.wake, self._rest())
 
-    def remind(self) -> None:
+    def wake_if_due(self) -> None:
         """Wake it, unless it knows that there is nothing to do yet."""
         if self._idle is None or self._idle() <= 0:
             self.wake.set()
@@ -94,11 +89,7 @@ class Loop:
 
 
 async def drain(tasks: dict[str, asyncio.Task[None]], *, seconds: float, abort: asyncio.Event) -> list[str]:
-    """
-    Let *tasks* finish, at most *seconds* or until *abort*; cancel what is left.
-
-    Returns the names of those that had to be cancelled.
-    """
+    """Let *tasks* finish, at most *seconds* or until *abort*; cancels the rest, and returns their names."""
     pending = {task for task in tasks.values() if not task.done()}
     if pending:
         aborted = asyncio.create_task(abort.wait())

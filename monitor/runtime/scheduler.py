@@ -1,10 +1,6 @@
-"""
-The scheduler: a few static jobs that only wake loops.
+"""The scheduler: a few static jobs that only wake loops, so a lost or late run delays a wake by one interval."""
 
-APScheduler decides nothing here. Due times are rows and heaps of our own on a monotonic clock, so a lost or late run delays a
-wake by one interval and nothing else; that is why no job does work itself.
-"""
-
+import logging
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -29,12 +25,7 @@ class WakeJob:
 
 
 class CoalescingIntervalTrigger(IntervalTrigger):  # type: ignore[misc] # the library brings no types
-    """
-    An interval; missed runs count as one.
-
-    The library lists every missed run before it merges them: after the wall clock was set forward by years, these are
-    hundreds of millions, computed in the event loop.
-    """
+    """An interval; missed runs count as one, and are not listed: after a jump of the wall clock there may be millions."""
 
     def get_next_fire_time(self, previous_fire_time: datetime | None, now: datetime) -> datetime | None:
         """The first run after *now* that is in step with the one before."""
@@ -61,6 +52,8 @@ class Scheduler:
         self.missed = 0
         self._clock = clock
         self._scheduler = AsyncIOScheduler(timezone=UTC)
+        # It logs runs that the stop cancels as errors; those that fail are logged here.
+        logging.getLogger("apscheduler.executors").setLevel(logging.CRITICAL)
         self._scheduler.add_listener(self._on_problem, EVENT_JOB_ERROR | EVENT_JOB_MISSED | EVENT_JOB_MAX_INSTANCES)
         for job in jobs:
             self._scheduler.add_job(

@@ -11,12 +11,7 @@ from monitor.runtime.loop import _AT_ONCE_SECONDS
 
 
 class Signals:
-    """
-    Requested: `stop` (first SIGTERM or SIGINT), `abort` (the second), `reload` (SIGHUP, coalesced).
-
-    The second one cancels the current steps. If the process is still there some seconds later (a disk that hangs), it ends as by
-    `kill -9`: everything pending is in rows.
-    """
+    """Requested: `stop` (first SIGTERM or SIGINT), `abort` (the second; the process then ends soon), `reload` (SIGHUP, coalesced)."""
 
     def __init__(self) -> None:
         self.stop = asyncio.Event()
@@ -42,12 +37,7 @@ class Signals:
 
     @contextmanager
     def installed(self) -> Iterator[None]:
-        """
-        Handle the process's signals here; restores the previous handlers afterwards.
-
-        asyncio runs the handlers between two callbacks of the loop, so they may set events; Python's own handlers are
-        replaced meanwhile, so a SIGHUP no longer ends the process.
-        """
+        """Handle the process's signals between two callbacks of the loop; restores the previous handlers afterwards."""
         loop = asyncio.get_running_loop()
         handlers = {signal.SIGTERM: self._stop, signal.SIGINT: self._stop, signal.SIGHUP: self.reload.set}
         before = {number: signal.getsignal(number) for number in handlers}

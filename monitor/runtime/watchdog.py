@@ -1,9 +1,4 @@
-"""
-The watchdog: whether every loop makes progress, and whether the wall clock jumped.
-
-It pings systemd's watchdog, but only while every loop makes progress; it tells the registry of jumps of the wall clock and of
-suspends; and it refreshes the registry's view of the outbox.
-"""
+"""The watchdog: pings systemd while every loop makes progress, tells of clock jumps, refreshes the view of the outbox."""
 
 import asyncio
 from collections.abc import Callable, Sequence
@@ -11,8 +6,8 @@ from dataclasses import dataclass
 from datetime import timedelta
 
 from monitor.clock import Clock, ClockChanges
-from monitor.db import Database, Reader, Store, read_outbox
-from monitor.domain.views.snapshot import OutboxView, StorageFailure
+from monitor.db import Database, Store, read_outbox
+from monitor.domain.views.snapshot import StorageFailure
 from monitor.errors import StoreUnavailable
 from monitor.logs import get_logger
 from monitor.metrics import Metrics
@@ -22,16 +17,12 @@ from monitor.state.registry import Registry
 
 _log = get_logger(__name__)
 _PROBE_EVERY_SECONDS = 5.0
+_STORAGE_FAILED_AFTER = timedelta(seconds=3)
 
 
 @dataclass(frozen=True, slots=True)
 class WatchedLoop:
-    """
-    A loop that must make progress, and after how many seconds without a step it counts as stuck.
-
-    Attributes:
-        writes: it may wait for the database while that takes no writes, without counting as stuck.
-    """
+    """A loop that must make progress, and within how many seconds; one that *writes* may wait for a database that takes no writes."""
 
     loop: LoopProgress
     limit_seconds: float
@@ -101,7 +92,7 @@ class Watchdog:
         if self._database.storage_up:
             try:
                 async with asyncio.timeout(self._limits.rest):
-                    self._registry.set_outbox(await self._database.read(_outbox))
+                    self._registry.set_outbox(await self._database.read(read_outbox))
             except (StoreUnavailable, TimeoutError) as error:
                 _log.debug("outbox.unavailable", problem=str(error))
         return False
@@ -153,18 +144,15 @@ class Watchdog:
         self._registry.storage_up = not failing
         since = self._database.failing_since or self._clock.now()
         self._registry.storage_failure = StorageFailure(since, self._database.failure) if failing else None
-        if failing == self._storage_failing:
+        # Not for the moment until a node that was replaced learns of it, and ends.
+        if failing == self._storage_failing or (failing and self._clock.now() - since < _STORAGE_FAILED_AFTER):
             return
         self._storage_failing = failing
         if failing:
-            _log.error("storage.failed", advice="Checks go on and are kept in memory; see the database's own log and the free space.")
+            _log.error("storage.failed", advice="Results are kept in memory; see the database's own log and the free space.")
         else:
             _log.info("storage.recovered")
 
 
 def _nothing(_store: Store) -> None:
     """Write nothing: that it ran is the result."""
-
-
-def _outbox(reader: Reader) -> dict[str, OutboxView]:
-    return read_outbox(reader)

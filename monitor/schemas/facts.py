@@ -1,8 +1,4 @@
-"""
-One function for each thing that is shown as JSON.
-
-What only annotations name is not imported, nor what one function alone needs: every verb imports this module.
-"""
+"""One function for each thing that is shown as JSON. Every verb imports this module, so it imports little."""
 
 from __future__ import annotations
 

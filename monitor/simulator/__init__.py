@@ -1,5 +1,1 @@
-"""
-A simulated PostPost API and a webhook receiver: real sockets, faults on demand.
-
-It shares no code with the client of the API, so that one mistake cannot be made in both.
-"""
+"""A simulated PostPost API and a webhook receiver: real sockets, faults on demand, no code shared with the client of the API."""

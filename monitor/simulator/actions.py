@@ -211,12 +211,7 @@ API_VERBS: Mapping[str, Action[SimulatedApi]] = {
 
 
 def apply(verbs: Mapping[str, Action[_Subject]], subject: _Subject, script: FaultScript, name: str, body: Body) -> None:
-    """
-    Do the verb called *name* to *subject*, or play a fault in its *script*.
-
-    Raises:
-        InvalidRequest: the verb is unknown, or its body is invalid; nothing was changed.
-    """
+    """Do the verb called *name* to *subject*, or play a fault in its *script*. Raises InvalidRequest, with nothing changed."""
     if name in verbs:
         verb = verbs[name]
         body.only(verb.keys)

@@ -9,11 +9,7 @@ _YEARS = range(1970, 2501)
 
 
 class ShiftedClock:
-    """
-    The wall clock of *base*, moved and sped up.
-
-    `monotonic`, `boottime` and all waiting stay those of *base*, so that a slow response takes real time.
-    """
+    """The wall clock of *base*, moved and sped up; `monotonic`, `boottime` and all waiting stay those of *base*."""
 
     def __init__(self, base: Clock) -> None:
         self._base = base

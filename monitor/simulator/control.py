@@ -1,8 +1,4 @@
-"""
-The control API and its index page.
-
-Every change is a POST with an optional JSON object. An invalid one is answered with 400 or 404 and a hint.
-"""
+"""The control API and its index page: every change is a POST with an optional JSON object."""
 
 import difflib
 from collections.abc import Mapping
@@ -91,7 +87,8 @@ class Control:
                 account = self._world.accounts[one_of(name, self._world.accounts, "account", 404)]
                 apply(ACCOUNT_VERBS, account, account.script, verb, body)
             case "users":
-                user = self._user(name)
+                users = {user.id: user for account in self._world.accounts.values() for user in account.users.values()}
+                user = users[one_of(name, users, "managed user", 404)]
                 apply(USER_VERBS, user, user.script, verb, body)
             case _:
                 raise InvalidRequest(f"unknown action /{'/'.join(parts)}", 404)
@@ -104,10 +101,6 @@ class Control:
         near = difflib.get_close_matches(pattern, [it.platform_id for _, _, it in self._world.every()][:1000], n=1)
         hint = f"; did you mean {near[0]!r}?" if near else "; GET /_sim/state lists them; * matches anything"
         raise InvalidRequest(f"no connection has the id {pattern!r}{hint}", 404)
-
-    def _user(self, user_id: str) -> SimulatedUser:
-        users = {user.id: user for account in self._world.accounts.values() for user in account.users.values()}
-        return users[one_of(user_id, users, "managed user", 404)]
 
     def _connect(self, body: Body) -> dict[str, Any]:
         body.only(("id", "account", "user", "username"))

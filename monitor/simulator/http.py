@@ -21,13 +21,7 @@ _SHUTDOWN_SECONDS = 3.0
 
 
 class LocalServer:
-    """
-    Calls one handler, without routing, logging or decoding, to be light on the CPU.
-
-    Args:
-        handler: returns the response, or None to close the connection.
-        clock: waits, and dates the responses.
-    """
+    """Calls one handler, without routing, logging or decoding, to be light on the CPU."""
 
     def __init__(self, handler: Callable[[web.BaseRequest], Awaitable[web.StreamResponse | None]], clock: Clock) -> None:
         self._handler = handler
@@ -38,12 +32,7 @@ class LocalServer:
         self._date = ""
 
     async def start(self, host: str, port: int) -> str:
-        """
-        Listen on *host* and *port* (0: any free one); returns the origin, such as `http://127.0.0.1:9841`.
-
-        Raises:
-            OSError: the port is in use, or the host is not one of this machine.
-        """
+        """Listen on *host* and *port* (0: any free one); returns the origin, such as `http://127.0.0.1:9841`. Raises OSError."""
         if self._runner is not None:
             raise RuntimeError("the server is running already")
         self._closing.clear()

@@ -30,12 +30,8 @@ class SimulatedBrand:
     client_header: str
 
 
-def _brand(name: str, prefix: str) -> SimulatedBrand:
-    return SimulatedBrand(name, f"x-{prefix}-key", f"x-{name}-user-id", f"x-{name}-client")
-
-
 POSTPOST = SimulatedBrand("postpost", "x-api-key", "x-postpost-user-id", "x-postpost-client")
-PUBLORA = _brand("publora", "publora")
+PUBLORA = SimulatedBrand("publora", "x-publora-key", "x-publora-user-id", "x-publora-client")
 BRANDS: Mapping[str, SimulatedBrand] = {brand.name: brand for brand in (POSTPOST, PUBLORA)}
 
 
@@ -47,14 +43,12 @@ class Platform:
     Attributes:
         name: the part of an id before the first dash.
         rejection: error of the test for an invalid credential.
-        scopes: `permissions` of a working connection.
         life: validity of a new token; None when it does not expire.
         renews_below: PostPost renews the token automatically when less than this is left; None: never.
         shows_date: generations whose list and test show when the token expires.
         honest: generations that show the true time. Otherwise it is an artefact, in the past while the connection works.
         status_when_undated: the list's `tokenStatus` when no time is shown, by generation.
         soon: `tokenStatus` turns to `expiring_soon` below this, by generation.
-        weight: how frequent it is in a generated fleet.
     """
 
     name: str

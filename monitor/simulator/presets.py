@@ -19,12 +19,7 @@ _ALPHABET = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789"
 
 
 def demo_world(clock: Clock, *, key: str = DEMO_KEY) -> SimulatedApi:
-    """
-    A connection of every kind, unsupported ones included.
-
-    Account `main` (*key*) owns a dozen connections; account `agency` (`AGENCY_KEY`) manages two users (`DEMO_USERS`),
-    who share one platform id on purpose.
-    """
+    """A connection of every kind: account `main` (*key*) owns a dozen, `agency` (`AGENCY_KEY`) manages two users who share one id."""
 
     def populate(world: SimulatedApi) -> None:
         _populate_main(world.add_account("main", key).owner)
@@ -60,8 +55,6 @@ def fleet(
     *size* healthy connections in a realistic mix of platforms, the same for the same *seed*.
 
     Args:
-        seed: of ids, names and the validity of tokens.
-        key: of the one account, `main`.
         users: how many managed users the connections are spread over; 0 makes them the owner's.
         progress: called with the number of connections, every 10,000.
     """

@@ -40,9 +40,7 @@ class Received:
     One delivery as it arrived.
 
     Attributes:
-        received_at: by the receiver's clock.
         headers: names in lower case.
-        body: the bytes.
         document: the body as JSON; None when it is not JSON.
         signature: `unchecked` when the receiver has no secret.
         status: what it was answered with; 0 for no answer.
@@ -91,7 +89,6 @@ class ReceiverServer:
 
     Attributes:
         received: the latest deliveries, oldest first, refused ones included; each is stored before it is answered.
-        total: how many came in all.
         url: where to send, ends in `/hook`; empty before the start.
     """
 
@@ -113,12 +110,7 @@ class ReceiverServer:
         self._server = LocalServer(self._handle, self._clock)
 
     async def start(self, host: str = "127.0.0.1", port: int = 0) -> str:
-        """
-        Listen; returns the URL to send to.
-
-        Raises:
-            OSError: the port is in use, or the host is not one of this machine.
-        """
+        """Listen; returns the URL to send to. Raises OSError: the port is in use, or the host is not one of this machine."""
         self.url = await self._server.start(host, port) + HOOK
         return self.url
 
@@ -127,11 +119,7 @@ class ReceiverServer:
         await self._server.close()
 
     def behave(self, *steps: Fault) -> None:
-        """
-        Treat the next deliveries by *steps*: each once or as often as its `times`, the last without a count for ever.
-
-        Without steps everything is accepted again.
-        """
+        """Treat the next deliveries by *steps*, each once or as often as its `times`, the last for ever; without any, accept everything."""
         self._script.play(*steps)
 
     def clear(self) -> None:

@@ -52,7 +52,6 @@ class SimulatorServer:
 
     Attributes:
         world: may be changed at any time.
-        journal: the requests.
         base_url: ends in `/api/v1`; empty before the start.
     """
 
@@ -70,12 +69,7 @@ class SimulatorServer:
         return self.base_url.removesuffix(PREFIX) + CONTROL_PREFIX
 
     async def start(self, host: str = "127.0.0.1", port: int = 0) -> str:
-        """
-        Listen; returns the base URL for clients, which ends in `/api/v1`.
-
-        Raises:
-            OSError: the port is in use, or the host is not one of this machine.
-        """
+        """Listen; returns the base URL for clients, which ends in `/api/v1`. Raises OSError: the port is in use, or not of this machine."""
         origin = await self._server.start(host, port)
         self.base_url = origin + PREFIX
         self._control.host = origin.removeprefix("http://")

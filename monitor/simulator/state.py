@@ -1,8 +1,4 @@
-"""
-Accounts, users, connections.
-
-Everything may be changed while it is served. Tokens expire by the simulated clock.
-"""
+"""Accounts, users, connections, which may be changed while they are served. Tokens expire by the simulated clock."""
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
@@ -36,7 +32,6 @@ class SimulatedConnection:
         dead: error of the test; None while the credential works, "" for the platform's usual error.
         flagged: PostPost noticed the rejection, so the list says `expired` (September only).
         permissions: None means the platform's usual ones.
-        last_error: text and time of the last posting error.
         listed, known: whether the list contains it, and whether the test finds it.
     """
 
@@ -89,12 +84,7 @@ class SimulatedConnection:
             self.ends_at = self.clock.now()
 
     def expire_in(self, span: timedelta) -> None:
-        """
-        Let the token expire *span* from now, for good.
-
-        Raises:
-            ValueError: tokens of this platform do not expire.
-        """
+        """Let the token expire *span* from now, for good. Raises ValueError: tokens of this platform do not expire."""
         if self.ends_at is None:
             raise ValueError(f"tokens of {self.platform} have no end here; break the connection instead")
         self.renews = False
@@ -176,8 +166,6 @@ class SimulatedAccount:
     One account with its API keys and users.
 
     Attributes:
-        users: managed users by id.
-        revoked: former keys.
         owner_found, api_access, mcp_access, workspaces: the rights that the API's middleware checks.
         crashed: the middleware answers every request with 500.
     """
@@ -218,13 +206,10 @@ class SimulatedApi:
 
     Attributes:
         clock: expiry, ages and the `Date` header are by this clock.
-        generation: build of the API.
-        brand: header names and texts.
         rounding: of the hours that a token is still valid.
         day_texts: `29 days` instead of `29d 3h`, as one description of the API shows it.
         two_part_ids: ids with a second dash are refused with 400, as by a naive split of the id.
         latency: the shortest and the longest time of an ordinary response.
-        script: faults of every request; accounts, users and connections have their own.
     """
 
     def __init__(self, clock: ShiftedClock, populate: Callable[["SimulatedApi"], None] = lambda _: None) -> None:
@@ -257,26 +242,14 @@ class SimulatedApi:
         return next((account for account in self.accounts.values() if key in account.keys), None)
 
     def find(self, pattern: str, *, account: str | None = None, user: str | None = None) -> list[SimulatedConnection]:
-        """
-        The connections whose id matches *pattern*, in the order of the list.
-
-        Args:
-            pattern: an id, or one with `*` in it.
-            account: only of the account of this name.
-            user: only of the managed user of this id; "" means only the owner's.
-        """
+        """The connections whose id matches *pattern*, in the order of the list."""
         holders = self._holders(account, user)
         if "*" not in pattern:
             return [holder.connections[pattern] for holder in holders if pattern in holder.connections]
         return [each for holder in holders for each in holder.connections.values() if fnmatchcase(each.platform_id, pattern)]
 
     def connection(self, platform_id: str, *, account: str | None = None, user: str | None = None) -> SimulatedConnection:
-        """
-        The one connection of this id.
-
-        Raises:
-            LookupError: there is none, or several and neither account nor user tells them apart.
-        """
+        """The one connection of this id. Raises LookupError: there is none, or several and neither account nor user tells them apart."""
         connections = self.find(platform_id, account=account, user=user)
         if len(connections) != 1:
             raise LookupError(f"{len(connections)} connections have the id {platform_id!r}")

@@ -1,9 +1,4 @@
-"""
-Brings the database in line with the names of the accounts, at the start and at every reload.
-
-An account is known by its name, its API key and its managed user. A new name with the key of one that left is the same account: it
-keeps connections, incidents, history and silences.
-"""
+"""Brings the database in line with the accounts: a new name with the key and user of one that left is the same account."""
 
 import hashlib
 import json

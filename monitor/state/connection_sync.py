@@ -22,7 +22,6 @@ def desired(
     All connections to watch, or those of one *account*.
 
     Args:
-        config: names connections, and says which accounts discover.
         known: connections of the database that are not retired; with *account* its own.
         appeared: keys that are new in a list.
         vanished: keys that are no longer listed; those that the configuration names stay watched.
@@ -36,11 +35,7 @@ def desired(
 
 
 def reconcile(store: Store, registry: Registry, known: Iterable[Connection], connections: Sequence[ConnectionSpec]) -> list[Connection]:
-    """
-    Watch exactly *connections*; the *known* others are retired and their incidents closed. Only rows that change are written.
-
-    Returns the watched connections with their ids. After the commit they must be given to the registry.
-    """
+    """Watch exactly *connections* and retire the *known* others; returns the watched ones with their ids, for the registry."""
     unit = unit_of_work(registry, store)
     before = {connection.spec.key: connection for connection in known}
     found = [(spec, before.pop(spec.key, None)) for spec in connections]
@@ -63,16 +58,20 @@ async def sync(
     account: str | None = None,
     appeared: Iterable[Key] = (),
     vanished: Iterable[Key] = (),
+    retire: bool = True,
 ) -> None:
     """
-    Bring the database and the registry in line with *config* and with what appeared in a list or vanished from it.
+    Bring database and registry in line with *config* and the changes of a list; with *account* only its rows are read and written.
 
-    A list says nothing about other accounts: with *account* only its rows are read and written.
+    Unless they are to *retire*, known connections that *config* does not name stay watched.
     """
 
     def work(store: Store) -> list[Connection]:
         known = read_connections(store, account=account)
-        return reconcile(store, registry, known, desired(config, known, account=account, appeared=appeared, vanished=vanished))
+        wanted = desired(config, known, account=account, appeared=appeared, vanished=vanished)
+        keys = {spec.key for spec in wanted}
+        kept = () if retire else [one.spec for one in known if one.spec.key not in keys]
+        return reconcile(store, registry, known, [*wanted, *kept])
 
     registry.set_connections(await database.write(work), account=account)
     registry.find_unmatched()

@@ -37,12 +37,7 @@ def has_no_recent_evidence(watched: Iterable[tuple[Connection, ConnectionState]]
 
 
 def is_unreachable(outbox: Mapping[str, OutboxView], routes: Sequence[Route], receivers: Sequence[ReceiverRule]) -> str:
-    """
-    Why no receiver of critical notifications accepts messages; empty while one does, or when no receiver is configured.
-
-    Receivers of narrower routes do not count, and a receiver fails when its outage is reported: a single failed attempt is no outage.
-    What it accepts next, a delivery or a test, ends that.
-    """
+    """Why no receiver of critical notifications accepts messages, by reported outages; empty while one does, or without receivers."""
     if not receivers:
         return ""
     names = routing.of_any(Severity.CRITICAL, routes, receivers)

@@ -99,7 +99,6 @@ class Actions:
         write: runs a function in one write transaction.
         check_now: has a connection tested soon, through the rate limiter of its account, and often for two minutes; False when nothing
             checks it.
-        clock: the time.
         dashboard: gives the address where connections are reconnected; empty without one.
     """
 
@@ -121,13 +120,7 @@ class Actions:
             raise ActionRefused("nothing checks this connection now")
         action = "reconnect" if following else "check"
         self._performed.append(Performed(self._clock.now(), author, action, connection.id))
-        _log.info(
-            "action.performed",
-            action=action,
-            author=author,
-            connection=connection.platform_id,
-            account=connection.account_label,
-        )
+        _log.info("action.performed", action=action, author=author, connection=connection.platform_id, account=connection.account_label)
 
     def performed(self, connection: Connection) -> tuple[Performed, ...]:
         """What was done about *connection* since the start that left no row."""

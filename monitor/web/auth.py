@@ -38,18 +38,12 @@ class TooManyAttempts(Exception):
 
 
 class PasswordVerifier:
-    """
-    Verifies passwords, one at a time in a thread, and remembers the results.
-
-    Args:
-        users: name → bcrypt hash.
-        most_pending: how many passwords may wait for the thread.
-    """
+    """Verifies passwords, one at a time in a thread, and remembers the results."""
 
     def __init__(self, users: Mapping[str, str], *, most_pending: int = _MOST_PENDING) -> None:
         self._users = {name: hashed.encode() for name, hashed in users.items()}
         # An unknown name takes as long as a known one, so that the time reveals no names.
-        self._dummy = bcrypt.hashpw(secrets.token_bytes(16), bcrypt.gensalt(_highest_cost(users)))
+        self._dummy = bcrypt.hashpw(secrets.token_bytes(16), bcrypt.gensalt(max(int(hashed.split("$")[2]) for hashed in users.values())))
         self._key = secrets.token_bytes(32)
         self._right: OrderedDict[bytes, None] = OrderedDict()
         self._wrong: OrderedDict[bytes, None] = OrderedDict()
@@ -58,12 +52,7 @@ class PasswordVerifier:
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="passwords")
 
     async def verify(self, name: str, password: str) -> bool:
-        """
-        Whether *password* is the one of the user *name*.
-
-        Raises:
-            TooManyAttempts: it was not verified; try again.
-        """
+        """Whether *password* is the one of the user *name*. Raises TooManyAttempts: it was not verified; try again."""
         digest = hmac.digest(self._key, f"{len(name)}:{name}:{password}".encode(errors="surrogatepass"), hashlib.sha256)
         if digest in self._right:
             self._right.move_to_end(digest)
@@ -95,17 +84,8 @@ class PasswordVerifier:
 
 
 def hash_password(password: str, *, cost: int = COST) -> str:
-    """
-    The bcrypt hash of *password*.
-
-    Raises:
-        ValueError: it is longer than the 72 bytes that bcrypt reads.
-    """
+    """The bcrypt hash of *password*. Raises ValueError: it is longer than the 72 bytes that bcrypt reads."""
     return bcrypt.hashpw(password.encode(), bcrypt.gensalt(cost)).decode()
-
-
-def _highest_cost(users: Mapping[str, str]) -> int:
-    return max(int(hashed.split("$")[2]) for hashed in users.values())
 
 
 def _remember(digests: OrderedDict[bytes, None], digest: bytes) -> None:
@@ -163,13 +143,7 @@ def _is_address(host: str) -> bool:
 
 @dataclass(frozen=True, slots=True)
 class Credentials:
-    """
-    The content of an `Authorization` header.
-
-    Attributes:
-        user: None when it names none.
-        secret: a token or a password; empty when there is none.
-    """
+    """The content of an `Authorization` header."""
 
     user: str | None = None
     secret: str = ""
@@ -201,9 +175,7 @@ class Authenticator:
     Decides who has access, by one configuration.
 
     Attributes:
-        hosts: the hosts that a request may name.
         token: grants access; None: there is none.
-        passwords: of the users; None: there are none.
         names: a client's certificate must hold one of these; empty: it need not.
         tls: None: plain HTTP.
     """

@@ -1,9 +1,5 @@
 """
-Server-sent events: open pages learn at once that something has changed.
-
-A stream sends `change` when incidents, silences, the API, an account, the database or a receiver change, and every ten seconds for
-the ages; in between `beat`, by which a page notices within seconds that the monitor is gone. Nothing else is in it: the page asks anew
-for itself, with its own filters. A page without a stream, because there are too many or a proxy refuses them, polls.
+Server-sent events: `change` when the pages have changed, and for the ages; `beat` in between. A page without a stream polls.
 
 Source: HTML Living Standard, 9.2 (server-sent events).
 """
@@ -15,6 +11,8 @@ from aiohttp import web
 
 from monitor.clock import Clock
 from monitor.domain.views.snapshot import Snapshot
+from monitor.web.api.parameters import Query, parse
+from monitor.web.api.problems import ApiProblem
 from monitor.web.connection_limits import LimitedHandler
 from monitor.web.status.snapshot_cache import SnapshotCache
 
@@ -42,7 +40,11 @@ class ChangeStreams:
         self._ended = asyncio.Event()
 
     async def respond(self, request: web.Request) -> web.StreamResponse:
-        """One stream, until the client leaves; 503 when there are too many."""
+        """One stream, until the client leaves; 400 for a parameter, 503 when there are too many."""
+        try:
+            parse(Query, {}, request.query.items())
+        except ApiProblem as refused:
+            return refused.response()
         if self._open >= MOST_STREAMS:
             return web.Response(status=503, text="Too many streams; poll instead.\n", headers={"Retry-After": "60"})
         response = web.StreamResponse(headers=_HEADERS)

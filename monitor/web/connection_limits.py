@@ -36,7 +36,6 @@ class Limits:
     Limits of the connections.
 
     Attributes:
-        connections: most that are open at once.
         head_bytes: most bytes of request line and headers together.
         head_seconds: the longest wait for them, the TLS handshake included.
         answer_seconds: the longest time from the head to the end of the answer.
@@ -51,12 +50,7 @@ class Limits:
 
 
 class ConnectionLimiter:
-    """
-    Limits open connections; closes the one idle longest when full.
-
-    Attributes:
-        generation: how often access was decided anew; connections of an earlier one are not kept.
-    """
+    """Limits open connections; closes the one idle longest when full. *generation* counts how often access was decided anew."""
 
     def __init__(self, limits: Limits) -> None:
         self.limits = limits
@@ -116,8 +110,6 @@ class LimitedHandler(web.RequestHandler):
     One connection: admitted, encrypted if need be, then requests one by one, each with a deadline for its head and one for its answer.
 
     Args:
-        server: handles the request.
-        limiter: counts the connections.
         tls: encrypts the connection; None: plain HTTP.
         error_response: makes the answer with a status where there is no request to handle.
     """

@@ -1,9 +1,4 @@
-"""
-A few reads at a time, and never for long.
-
-Checks and deliveries come first: the web port uses a part of the reading threads, a read waits for its turn for a limited time, and
-one that takes longer is given up. The one way from the port to the rows.
-"""
+"""A few reads at a time, and never for long: checks and deliveries come first. The one way from the port to the rows."""
 
 import asyncio
 from collections.abc import Awaitable, Callable
@@ -26,7 +21,6 @@ class ReadLimiter:
     The reads of the web port.
 
     Args:
-        read: reads the database; None when there is none.
         at_once: most reads at the same time.
         patience_seconds: the longest wait for a turn, and the longest for a result.
     """
@@ -37,12 +31,7 @@ class ReadLimiter:
         self._patience_seconds = patience_seconds
 
     async def run(self, work: Callable[[Reader], T]) -> T:
-        """
-        The result of *work*, which must be short: a page of rows by an index.
-
-        Raises:
-            StoreUnavailable: the database can't be read, or did not answer in time.
-        """
+        """The result of *work*, a short read by an index. Raises StoreUnavailable: the database can't be read, or not in time."""
         if self._read is None:
             raise StoreUnavailable("there is no database to read")
         try:

@@ -1,9 +1,5 @@
 """
-Weight of the answers: pages and documents are kept while nothing they show has changed, compressed, and confirmed by their ETag.
-
-They show ages, so they are kept for seconds only, and only while the snapshot shows the same. The tag of a document leaves out when it was
-made. The calendar's feed is read once an hour
-and takes long to make: it is kept for a minute whatever happens.
+Pages and documents, kept for seconds while they show the same, compressed, and confirmed by their ETag.
 
 Source: RFC 9110, 8.8.3 (ETag), 12.5.3 (Accept-Encoding), 13.1.2 (If-None-Match).
 """
@@ -47,14 +43,7 @@ class _Kept:
 
 
 class ResponseCache:
-    """
-    The pages and documents that were answered last.
-
-    Args:
-        snapshots: what they show.
-        clock: the time.
-        fresh_seconds: how old an answer may be; it may be older while the snapshot shows the same.
-    """
+    """The pages and documents that were answered last."""
 
     def __init__(self, snapshots: SnapshotCache, clock: Clock, fresh_seconds: float) -> None:
         self._snapshots = snapshots

@@ -107,21 +107,11 @@ class WebServer:
     The web port.
 
     Args:
-        settings: where to listen, and who has access.
-        file: the content of the file `web.config_file`.
-        metrics: the counters.
         source: gives the snapshot; called at most once per *fresh_seconds*.
         exported: gives the one that the metrics are made of, where that is another one.
-        clock: the time.
-        readiness: whether the daemon works, and why not.
-        policy: gives the policy in force.
         read: reads the database; without it, whatever needs rows is unavailable.
-        instance: names this monitor in incident keys.
-        engine: what explains and forecasts.
-        limits: limits of the connections.
         actions: does what operators ask for while `web.actions` is on; without it nothing can be changed.
         reload: reloads the configuration while `web.lifecycle` is on, and returns how many problems refused it; None for never.
-        fresh_seconds: how old an answer may be.
 
     Attributes:
         limiter: counts the open connections.
@@ -229,20 +219,15 @@ class WebServer:
         except OSError as error:
             await self.close()
             # Of a port that is taken the event loop's message names the address a second and a third time.
-            cause = os.strerror(errno.EADDRINUSE) if error.errno == errno.EADDRINUSE else error.strerror
-            problem = Problem("web.listen", f"can't listen on {self._settings.listen}: {cause}", "choose another address or port")
+            why = os.strerror(errno.EADDRINUSE) if error.errno == errno.EADDRINUSE else error.strerror
+            problem = Problem("web.listen", f"can't listen on {self._settings.listen}: {why}", "choose another address or port")
             raise PortUnavailable((problem,)) from None
         scheme = "http" if authenticator.tls is None else "https"
         bound = self._runner.addresses[0][1]
         return f"{scheme}://[{host}]:{bound}" if ":" in host else f"{scheme}://{host}:{bound}"
 
     async def prepare(self, settings: WebSettings, file: WebConfig) -> Authenticator:
-        """
-        The authenticator of these settings, completely made; `adopt` puts it into force.
-
-        Raises:
-            ConfigError: a certificate can't be used.
-        """
+        """The authenticator of these settings, completely made; `adopt` puts it into force. Raises ConfigError for a bad certificate."""
         # The port stays open where it was opened at the start, and with it the hosts that are allowed.
         settings = settings.model_copy(update={"listen": self._settings.listen})
         try:

@@ -1,9 +1,4 @@
-"""
-Checks the connections of one account: takes the one that is due, tests it at the API, records the result.
-
-`step` starts what is due, `_test` gets the answer (no transaction open) and its verdict, `state.unit_of_work` evaluates
-and writes everything in one transaction, and the next due time follows from the evaluation.
-"""
+"""Checks the connections of one account: takes the one that is due, tests it at the API, records the result."""
 
 import asyncio
 from collections.abc import AsyncIterator, Callable
@@ -18,7 +13,7 @@ from monitor.domain.evaluation import Evaluation
 from monitor.domain.reasons import Health, Outcome, outcome_of
 from monitor.domain.replies.checks import Observation, Reply
 from monitor.domain.replies.verdicts import judge
-from monitor.errors import Reason, StoreError
+from monitor.errors import AnotherInstance, Reason, StoreError
 from monitor.logs import get_logger
 from monitor.metrics import Metrics
 from monitor.postpost.client import ApiClient
@@ -52,15 +47,7 @@ _LONGEST_WAIT_SECONDS = 1.0
 
 
 class Checker:
-    """
-    Checks the connections of one account, *concurrency* of them at a time.
-
-    One loop calls `step`, which starts what is due; every check is a task of its own, and one that ends starts the next. Effects of
-    one check: at most one request, and one transaction that holds the check and all that follows from it.
-
-    Attributes:
-        name: the name of its loop.
-    """
+    """Checks the connections of one account, *concurrency* at a time: at most one request and one transaction for each check."""
 
     def __init__(
         self,
@@ -188,19 +175,15 @@ class Checker:
         self._start_next()
 
     def _record(self, connection: Connection, observation: Observation) -> None:
-        try:
-            work = partial(record_check, self._registry, observation)
-            future = self._database.submit(work, within_seconds=self._may_wait_seconds(connection, observation))
-        except StoreError as error:
-            _log.error("check.lost", connection=connection.platform_id, problem=str(error))
-            return
+        work = partial(record_check, self._registry, observation)
+        future = self._database.submit(work, within_seconds=self._may_wait_seconds(connection, observation))
         self._recording[connection.id] = self._clock.monotonic()
         future.add_done_callback(partial(self._on_recorded, connection))
 
     def _may_wait_seconds(self, connection: Connection, observation: Observation) -> float:
         """How long the record of a check may wait for others: not long where an operator waits for it, or checks wait for a slot."""
         passed_again = observation.verdict.reason is Reason.OK and self._registry.state(connection.id).health is Health.OK
-        if not passed_again or not self._registry.all_quiet or self._queue.is_followed(connection.id):
+        if not passed_again or not self._registry.all_quiet or self._queue.is_checked_often(connection.id):
             return _NEWS_SECONDS
         if len(self._recording) >= self._most_recording // 2:
             return _NEWS_SECONDS
@@ -235,7 +218,10 @@ class Checker:
     def _schedule_next(self, connection: Connection, future: asyncio.Future[Evaluation | None], ended_at: float) -> None:
         error = future.exception()
         if error is not None:
-            _log.error("check.lost", connection=connection.platform_id, problem=str(error), exc_info=error)
+            # An instance that was replaced ends, and says so.
+            if not isinstance(error, AnotherInstance):
+                exc_info = None if isinstance(error, StoreError) else error
+                _log.error("check.lost", connection=connection.platform_id, problem=str(error), exc_info=exc_info)
             return
         evaluation = future.result()
         if evaluation is None:

@@ -1,8 +1,4 @@
-"""
-Silences, acknowledgements and accepted losses, which operators' commands write into the database while the monitor runs.
-
-They are read at every wake, so that a command takes effect within seconds, without a signal and without a port.
-"""
+"""Silences, acknowledgements and accepted losses, which operators' commands write into the database; read at every wake."""
 
 from monitor.clock import Clock
 from monitor.db import Database, Reader, accepted_losses, acks_of_open, silences_since

@@ -1,11 +1,4 @@
-"""
-Delivers what is pending for one receiver: takes it from the outbox, sends it, records the result.
-
-One `Deliverer` per receiver, so that a failing one delays no other. To a receiver that works several messages are in flight at the
-same time, each about another subject; one that fails gets one at a time. Nothing marks a delivery as being sent: a crash between the
-request and its record means that the same body is sent again under the same id, and that is the only way in which a receiver
-gets a message twice.
-"""
+"""Delivers what is pending for one receiver: takes it from the outbox, sends it, records the result; after a crash in between, again."""
 
 import asyncio
 from collections import deque
@@ -142,14 +135,14 @@ class Deliverer:
             return False
         if breaker.healthy and self._resend_due() and not self._resent_last:
             return await self._resend(breaker)
-        following, rows, previous = await self._database.read(partial(self._next_deliveries, breaker, room))
-        self._collecting = following.wait is not None
-        if following.groups:
-            groups = following.groups[:_MERGES_AT_ONCE]
+        upcoming, rows, previous = await self._database.read(partial(self._next_deliveries, breaker, room))
+        self._collecting = upcoming.wait is not None
+        if upcoming.groups:
+            groups = upcoming.groups[:_MERGES_AT_ONCE]
             await self._database.write(partial(merge, self._receiver.name, self._identity, groups, self._clock.now()))
             return True
         if rows:
-            return await self._fly(rows, previous, following.counted)
+            return await self._fly(rows, previous, upcoming.counted)
         # A failing receiver is probed with what is pending; with its open alerts only when nothing is.
         return self._resend_due() and await self._resend(breaker)
 
@@ -181,8 +174,8 @@ class Deliverer:
         now = self._clock.now()
         pending = [self._pending(row, breaker, now) for row in pending_deliveries(reader, self._receiver.name)]
         room = len(pending) if breaker.refusing else room
-        following = digests.plan(pending, self._recently_sent(), now, self._policy.digest, collecting=self._collecting, room=room)
-        chosen = following.now
+        upcoming = digests.plan(pending, self._recently_sent(), now, self._policy.digest, collecting=self._collecting, room=room)
+        chosen = upcoming.now
         if breaker.refusing and chosen:
             # Each time another message: if two in a row were at fault themselves, the third is accepted.
             chosen = (min(chosen, key=lambda delivery: (delivery.attempts, delivery.id)),)
@@ -190,7 +183,7 @@ class Deliverer:
         previous: dict[int, bytes | None] = {}
         if self._type is not None and self._type.repeat is not None:
             previous = {row.id: last_delivered(reader, self._receiver.name, row.incident_key) for row in rows}
-        return following, rows, previous
+        return upcoming, rows, previous
 
     def _pending(self, row: PendingRow, breaker: CircuitBreaker, now: datetime) -> PendingDelivery:
         left = row.next_attempt_at - now
@@ -318,12 +311,7 @@ class Deliverer:
             _log.debug("outbox.unavailable", receiver=self._receiver.name, error=str(error))
 
     async def _recorded(self) -> bool:
-        """
-        Whether all attempts are recorded. Recording outlives this call: cancelled or late, it is still written.
-
-        Raises:
-            StoreUnavailable: it could not be queued; the next step tries again.
-        """
+        """Whether all attempts are recorded; recording outlives this call, cancelled or late. Raises StoreUnavailable when not queued."""
         while self._records:
             if self._recording is None:
                 self._recording_count = len(self._records)

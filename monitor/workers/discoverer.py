@@ -1,8 +1,4 @@
-"""
-The discoverer of one account: which connections exist, and what the API's list says of their tokens.
-
-The list is the cheap health check of an account: one request shows whether the key works and when every token expires.
-"""
+"""The discoverer of one account: which connections exist, and what the API's list says of their tokens."""
 
 from collections.abc import Callable, Collection, Sequence
 from datetime import datetime, timedelta
@@ -35,12 +31,7 @@ _WIDE = frozenset({Scope.ACCOUNT, Scope.API})
 
 
 class Discoverer:
-    """
-    Reads the lists of one account when they are due.
-
-    Effects of one step: a request per list; one transaction for connections that appeared or vanished, and one per batch of rows
-    for what the list says of tokens. A failed list changes nothing but the scopes above it.
-    """
+    """Reads the lists of one account when they are due; a failed list changes nothing but the scopes above it."""
 
     def __init__(
         self,

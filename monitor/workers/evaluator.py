@@ -1,9 +1,4 @@
-"""
-Re-evaluates by the clock: what changes by the passing of time alone.
-
-Staleness, reminders, a token that slips below a threshold, the end of flapping, an API that was quiet long enough: none of these
-needs a check.
-"""
+"""Re-evaluates by the clock what changes by the passing of time alone, such as staleness and reminders."""
 
 from functools import partial
 
@@ -14,11 +9,7 @@ from monitor.state.unit_of_work import evaluate_due
 
 
 class Evaluator:
-    """
-    Evaluates every scope and every connection whose state says that now is the time; its steps are the beat of the process.
-
-    Effects of one step: one transaction per batch of connections.
-    """
+    """Evaluates every scope and connection whose time has come; its steps are the beat of the process."""
 
     def __init__(self, *, registry: Registry, database: Database, clock: Clock) -> None:
         self._registry = registry

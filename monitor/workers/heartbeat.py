@@ -1,9 +1,4 @@
-"""
-The heartbeat: a ping to an outside service that alerts when the pings end.
-
-It is sent only while the monitor does its whole work: checks are conclusive, the database takes a write, no receiver has had a
-pending delivery for too long, and a critical notification could reach some receiver. A process that merely runs is not enough.
-"""
+"""The heartbeat: a ping to an outside service that alerts when the pings end; sent only while all of the work is done."""
 
 import asyncio
 from collections.abc import Callable, Iterable

@@ -36,12 +36,7 @@ _log = get_logger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class HealthChange:
-    """
-    The health of one receiver before and after an attempt that ended at *at* with *result*.
-
-    Attributes:
-        notice: the notification for the *others*, if any.
-    """
+    """The health of one receiver before and after an attempt that ended *at*, and the *notice* for the others, if any."""
 
     receiver: str
     before: CircuitBreaker
@@ -85,12 +80,7 @@ class ReceiverHealth:
         self._paused_until = clock.monotonic()
 
     async def load(self) -> CircuitBreaker:
-        """
-        The circuit breaker.
-
-        While the receiver fails it is read again each time: a command beside the daemon may have ended a pause, or found in a test
-        that the receiver works. A disabled receiver is also tried again after a reload, or when its configuration has changed.
-        """
+        """The circuit breaker, read again while the receiver fails, and after a reload: a command may have ended a pause."""
         if self._breaker is not None and self._breaker.healthy:
             return self._breaker
         stored = await self._database.read(partial(receivers.known_breaker, name=self._receiver.name))
@@ -121,7 +111,9 @@ class ReceiverHealth:
     async def _adopt(self, stored: CircuitBreaker) -> None:
         """Take over what is stored, and notify the recovery of a receiver that accepted a test."""
         if stored.healthy and stored.notified:
-            change = self.after(replace(self.breaker, notified=True, number=stored.number), _TESTED, self._clock.now())
+            # After a reload only what is stored knows of the outage.
+            known = self.breaker if not self.breaker.healthy else stored
+            change = self.after(replace(known, notified=True, number=stored.number), _TESTED, self._clock.now())
             await self._database.write(partial(record_health, change))
             self._stored = stored = change.after
             _log.info("receiver.recovered", receiver=self._receiver.name)

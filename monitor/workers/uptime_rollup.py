@@ -49,14 +49,7 @@ class _Pass:
 
 
 class UptimeRollup:
-    """
-    Adds up the uptime of all connections.
-
-    Everything follows from rows, and the last hours are computed again each time: a crash, a late confirmation or a clock jump
-    only changes when it is done. History that was never added up is added up day by day.
-
-    Effects of one step: one short read and one small transaction.
-    """
+    """Adds up the uptime of all connections, the last hours each time anew: one short read and one small transaction a step."""
 
     def __init__(self, *, registry: Registry, database: Database, clock: Clock, longest: timedelta) -> None:
         """*longest* is the retention of the sums of days: older checks are not added up."""
@@ -68,11 +61,7 @@ class UptimeRollup:
         self._history = timedelta(0)
 
     def idle(self) -> float:
-        """
-        Seconds until the next pass, where that is before its turn.
-
-        A short history is added up again whenever it is twice as long, so that the status page shows it soon.
-        """
+        """Seconds until the next pass, where that is before its turn."""
         return math.inf if self._history >= _SHORT_HISTORY else max(_FIRST_PASS, self._history).total_seconds()
 
     async def step(self) -> bool:

@@ -85,7 +85,7 @@ async def test_cut_off_from_the_api(postgres_server: PostgresServer, tmp_path: P
     """The node that alone does not reach it gives its accounts away before anything is notified, and takes some again later."""
     async with _two_nodes(postgres_server, tmp_path) as (made, net):
         net.cut(api_port(made))
-        await eventually(lambda: "cluster.node_unfit" in made.log("far"), what="it says so")
+        await eventually(lambda: "node.excluded" in made.log("far"), what="it says so")
         await made.until_tended({"near"}, by="near has taken everything")
         assert made.rows("SELECT unfit FROM members WHERE node = 'far'") != [(None,)]
         net.restore()

@@ -106,7 +106,7 @@ async def test_read_back(database: Database) -> None:
     assert again.state(number).next_evaluation_at == registry.state(number).next_evaluation_at
     stored = await database.read(lambda reader: read_state(reader, number))
     assert stored is not None
-    assert without_schedule(stored[1]) == without_schedule(registry.state(number))
+    assert without_schedule(stored) == without_schedule(registry.state(number))
     rows = await database.read(lambda reader: list_checks(reader, number))
     assert [row.at for row in rows] == sorted({row.at for row in rows}, reverse=True)
     assert (rows[0].at, rows[0].detail) == (whole_milliseconds(registry.state(number).last_check_at or START), "well")

@@ -19,7 +19,7 @@ from monitor.cli.main import main
 from monitor.clock import Clock, SystemClock
 from monitor.config import WebConfig
 from monitor.db import Database, accepted_losses, acks_of_open, silences_since
-from monitor.domain.check_queue import FOLLOWED_PAUSE_SECONDS, FOLLOWED_SECONDS
+from monitor.domain.check_queue import CHECKED_OFTEN_SECONDS, OFTEN_PAUSE_SECONDS
 from monitor.domain.connections import Connection
 from monitor.domain.events import incident_key
 from monitor.errors import Reason
@@ -190,8 +190,8 @@ async def test_heals_under_the_eyes(tmp_path: Path) -> None:
             assert (await site.post(path, {"token": await site.token(path)})).status == 303
         await one.run(timedelta(minutes=10))
         tested = [at - begun for at, _ in one.tests(begun)]
-        assert (len(tested), tested[0] < 2, 115 < tested[-1] <= 130) == (FOLLOWED_SECONDS / FOLLOWED_PAUSE_SECONDS + 1, True, True)
-        assert max(later - earlier for earlier, later in pairwise(tested)) < 2 * FOLLOWED_PAUSE_SECONDS
+        assert (len(tested), tested[0] < 2, 115 < tested[-1] <= 130) == (CHECKED_OFTEN_SECONDS / OFTEN_PAUSE_SECONDS + 1, True, True)
+        assert max(later - earlier for earlier, later in pairwise(tested)) < 2 * OFTEN_PAUSE_SECONDS
 
 
 async def test_trail(world: Watched) -> None:
@@ -227,6 +227,11 @@ async def test_acknowledge(world: Watched) -> None:
         ).status == 200
         (ack,) = await world.database.read(acks_of_open)
         assert (ack.author, ack.reason, ack.level) == ("bob", "👩\u200d👧 نمی\u200cشد", "error")
+        pages = ("/connections/main/-/linkedin-page1", "/incidents")
+        offered = [path in (await site.port.ask(page, **basic("anna"))).body.decode() for page in pages[:1]]
+        world.fleet.set_requests((), (ack,))
+        offered += [path in (await site.port.ask(page, **basic("anna"))).body.decode() for page in pages]
+        assert offered == [True, False, False]
         reply = await site.post(f"/api/v1/incidents/{key}/ack", b'{"reason": "the agency knows"}', user=BEARER)
         (ack,) = await world.database.read(acks_of_open)
         assert (reply.status, ack.author, ack.reason) == (200, "token", "the agency knows")

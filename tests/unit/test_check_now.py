@@ -2,7 +2,7 @@
 
 import pytest
 
-from monitor.domain.check_queue import FOLLOWED_PAUSE_SECONDS, FOLLOWED_SECONDS, CheckQueue
+from monitor.domain.check_queue import CHECKED_OFTEN_SECONDS, OFTEN_PAUSE_SECONDS, CheckQueue
 from monitor.errors import Reason
 from tests.builders import HOUR, START, a_connection
 from tests.story import Story
@@ -33,11 +33,11 @@ def test_checked_next_and_often(story: Story) -> None:
         queue.finished(connection)
         queue.recorded(connection, story.check(Reason.OK, connection.id), now)
         now = queue.next_due() or now
-        if now > 1000 + 2 * FOLLOWED_SECONDS:
+        if now > 1000 + 2 * CHECKED_OFTEN_SECONDS:
             break
     assert {number for number, _ in checked} == {1}
-    assert len(checked) == FOLLOWED_SECONDS / FOLLOWED_PAUSE_SECONDS + 1
-    assert (queue.next_due() or 0.0) > 1000 + FOLLOWED_SECONDS + FOLLOWED_PAUSE_SECONDS
+    assert len(checked) == CHECKED_OFTEN_SECONDS / OFTEN_PAUSE_SECONDS + 1
+    assert (queue.next_due() or 0.0) > 1000 + CHECKED_OFTEN_SECONDS + OFTEN_PAUSE_SECONDS
 
 
 def test_missed_while_away(story: Story) -> None:

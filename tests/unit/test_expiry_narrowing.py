@@ -13,7 +13,7 @@ from monitor.domain.expiry.model import Rounding
 from monitor.domain.policy import Policy
 from monitor.domain.reasons import Health
 from monitor.domain.replies.token_life import parse_token_life
-from monitor.domain.schedule import first_due, next_due
+from monitor.domain.schedule import first_due, next_check_in
 from monitor.domain.states import ConnectionState
 from monitor.errors import Reason
 from tests.builders import DAY, HOUR, START, a_connection
@@ -69,7 +69,7 @@ def watch(rng: random.Random, server: Rounding, mode: Rounding, hours: int, *, w
         state = replace(state, token=belief, last_check_at=at)
         checks += 1
         lag = timedelta(seconds=rng.expovariate(2))
-        now = at + next_due(connection, state, at, POLICY, verdict_reason=Reason.OK) + lag
+        now = at + next_check_in(connection, state, at, POLICY, verdict_reason=Reason.OK) + lag
     off = uncertainty(state.token)
     assert off is not None
     return 2 * off.total_seconds(), checks

@@ -14,7 +14,7 @@ from monitor.domain.expiry.model import Rounding, TokenBelief
 from monitor.domain.policy import ExpiryPolicy, Policy
 from monitor.domain.reasons import Health
 from monitor.domain.replies.token_life import TokenSays
-from monitor.domain.schedule import FIRST_WITHIN, ORIGIN, first_due, next_due, pace, phase
+from monitor.domain.schedule import FIRST_WITHIN, ORIGIN, first_due, next_check_in, pace, phase
 from monitor.domain.states import ConnectionState, PendingHealth
 from monitor.errors import Reason
 from tests.builders import DAY, HOUR, MINUTE, SECOND, START, a_connection
@@ -39,7 +39,7 @@ def after_check(
 ) -> timedelta:
     """The wait after a regular check that left *state*."""
     connection = connection or a_connection()
-    return next_due(connection, state, a_regular_moment(connection) + SECOND, policy, verdict_reason=reason)
+    return next_check_in(connection, state, a_regular_moment(connection) + SECOND, policy, verdict_reason=reason)
 
 
 def test_phase_is_stable() -> None:
@@ -52,7 +52,7 @@ def test_the_load_is_even() -> None:
     """Ten thousand connections with one interval fill every hundredth of it about equally."""
     now = START + 7 * MINUTE
     buckets = Counter(
-        int(next_due(a_connection(number), CHECKED, now, POLICY, verdict_reason=Reason.OK) / QUARTER * 100) % 100
+        int(next_check_in(a_connection(number), CHECKED, now, POLICY, verdict_reason=Reason.OK) / QUARTER * 100) % 100
         for number in range(10_000)
     )
     assert len(buckets) == 100
@@ -67,7 +67,7 @@ def test_no_drift() -> None:
     begun = now = a_regular_moment(connection)
     for _ in range(10_000):
         took = timedelta(seconds=rng.uniform(0.05, 20))
-        now += took + next_due(connection, CHECKED, now + took, POLICY, verdict_reason=Reason.OK)
+        now += took + next_check_in(connection, CHECKED, now + took, POLICY, verdict_reason=Reason.OK)
         assert grid_offset(connection, now) == grid_offset(connection, begun)
     assert now - begun == 10_000 * QUARTER
 
@@ -120,9 +120,9 @@ def test_missing_waits_for_its_time() -> None:
     connection = a_connection()
     now = a_regular_moment(connection) + SECOND
     second = replace(CHECKED, pending=PendingHealth(Health.MISSING, 2, now - MINUTE, now))
-    assert next_due(connection, second, now, POLICY, verdict_reason=Reason.CONNECTION_MISSING) == 9 * MINUTE
+    assert next_check_in(connection, second, now, POLICY, verdict_reason=Reason.CONNECTION_MISSING) == 9 * MINUTE
     first = replace(CHECKED, pending=PendingHealth(Health.MISSING, 1, now, now))
-    assert next_due(connection, first, now, POLICY, verdict_reason=Reason.CONNECTION_MISSING) <= MINUTE
+    assert next_check_in(connection, first, now, POLICY, verdict_reason=Reason.CONNECTION_MISSING) <= MINUTE
 
 
 @pytest.mark.parametrize(
@@ -163,7 +163,7 @@ def test_second_try() -> None:
     waits = [after_check(CHECKED, a_connection(number), Reason.API_VALIDATOR_FAILED) for number in range(100)]
     assert 45 * SECOND <= min(waits) < max(waits) <= 60 * SECOND
     retried = now + 2 * MINUTE
-    again = next_due(connection, CHECKED, retried, POLICY, verdict_reason=Reason.API_VALIDATOR_FAILED)
+    again = next_check_in(connection, CHECKED, retried, POLICY, verdict_reason=Reason.API_VALIDATOR_FAILED)
     assert grid_offset(connection, retried + again) == grid_offset(connection, now - SECOND)
 
 
@@ -172,9 +172,9 @@ def test_after_a_recovery() -> None:
     connection = a_connection()
     now = a_regular_moment(connection) + SECOND
     recovered = replace(CHECKED, changes=(now - HOUR, now - SECOND))
-    assert next_due(connection, recovered, now, POLICY, verdict_reason=Reason.OK) <= 4 * MINUTE
+    assert next_check_in(connection, recovered, now, POLICY, verdict_reason=Reason.OK) <= 4 * MINUTE
     first_good = replace(CHECKED, changes=(now - SECOND,))
-    assert next_due(connection, first_good, now, POLICY, verdict_reason=Reason.OK) > 14 * MINUTE
+    assert next_check_in(connection, first_good, now, POLICY, verdict_reason=Reason.OK) > 14 * MINUTE
 
 
 @pytest.mark.parametrize("threshold", POLICY.expiry.thresholds)
@@ -183,7 +183,7 @@ def test_crossing_a_threshold(threshold: timedelta) -> None:
     connection = a_connection()
     now = a_regular_moment(connection) + SECOND
     token = TokenBelief(says=TokenSays.LEFT, exact_at=now + threshold + 5 * MINUTE)
-    wait = next_due(connection, replace(CHECKED, token=token), now, POLICY, verdict_reason=Reason.OK)
+    wait = next_check_in(connection, replace(CHECKED, token=token), now, POLICY, verdict_reason=Reason.OK)
     assert 5 * MINUTE < wait < 5 * MINUTE + 10 * SECOND
 
 
@@ -195,8 +195,8 @@ def test_no_extra_checks_for_tokens_that_nobody_counts_down() -> None:
     token = TokenBelief(says=TokenSays.LEFT, earliest_at=edge - 2 * MINUTE, latest_at=edge + 2 * MINUTE, unit=HOUR, rounding=Rounding.FLOOR)
     state = replace(CHECKED, token=token)
     quiet = replace(POLICY, platforms={"linkedin": ExpiryPolicy(thresholds=())})
-    assert next_due(connection, state, now, POLICY, verdict_reason=Reason.OK) == 5 * MINUTE
-    assert next_due(connection, state, now, quiet, verdict_reason=Reason.OK) > 14 * MINUTE
+    assert next_check_in(connection, state, now, POLICY, verdict_reason=Reason.OK) == 5 * MINUTE
+    assert next_check_in(connection, state, now, quiet, verdict_reason=Reason.OK) > 14 * MINUTE
 
 
 def a_random_state(rng: random.Random, now: datetime) -> ConnectionState:
@@ -230,7 +230,7 @@ def test_bounds(begin: Callable[..., timedelta] | None) -> None:
         if begin is not None:
             wait = begin(connection, state, now, POLICY)
         else:
-            wait = next_due(connection, state, now, POLICY, verdict_reason=rng.choice((None, *Reason)))
+            wait = next_check_in(connection, state, now, POLICY, verdict_reason=rng.choice((None, *Reason)))
         assert (
             (timedelta(0) if wait == timedelta(0) and begin is not None else SECOND)
             <= wait
@@ -248,7 +248,7 @@ def test_clock_jumps(jump: timedelta) -> None:
         elapsed, checked = timedelta(0), []
         while elapsed < 10 * QUARTER:
             wall = START + elapsed + (jump if elapsed > jump_after else timedelta(0))
-            elapsed += next_due(connection, CHECKED, wall, POLICY, verdict_reason=Reason.OK)
+            elapsed += next_check_in(connection, CHECKED, wall, POLICY, verdict_reason=Reason.OK)
             checked.append(elapsed)
         assert abs(sum(moment < 10 * QUARTER for moment in checked) - 10) <= 1
         assert min((later - earlier for earlier, later in pairwise(checked)), default=QUARTER) >= POLICY.recheck

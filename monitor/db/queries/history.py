@@ -10,12 +10,13 @@ from sqlalchemy import ColumnElement, Select, bindparam, func, or_, select, true
 
 from monitor.clock import from_milliseconds, to_milliseconds
 from monitor.db.codec import maybe_moment
-from monitor.db.queries.state import newest_check
+from monitor.db.queries.state import newest_check, read_state, with_last_checks
 from monitor.db.rows import CheckRow, IncidentRow, to_check, to_incident, to_view
 from monitor.db.tables import checks, connections, incidents, messages
 from monitor.db.transaction import Reader
 from monitor.domain.events import Topic
 from monitor.domain.reasons import Outcome, outcome_of
+from monitor.domain.states import ConnectionState
 from monitor.errors import Reason
 
 if TYPE_CHECKING:
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
 
 PAGE = 5_000
 _LAST = 2**63 - 1
+_LAST_CHECKS = 50
 _SHORTEST_MS = 1_000
 _LONGEST_MS = timedelta(days=30) // timedelta(milliseconds=1)
 _FIRST_MS = timedelta(minutes=10) // timedelta(milliseconds=1)
@@ -105,6 +107,12 @@ def list_checks(reader: Reader, connection_id: int, limit: int = 100, before_at:
     return [to_check(row) for row in reader.rows(_CHECKS_OF, {"connection_id": connection_id, "before": before, "limit": limit})]
 
 
+def read_last_known(reader: Reader, connection_id: int) -> ConnectionState:
+    """The state of a retired connection when it was watched last; release 0.1 kept no more than its checks."""
+    state = read_state(reader, connection_id) or ConnectionState()
+    return state.last_known or with_last_checks(state, list_checks(reader, connection_id, _LAST_CHECKS))
+
+
 def latencies(reader: Reader, connection_ids: Collection[int], limit: int) -> dict[int, tuple[LatencyRow, ...]]:
     """Connection id to its last *limit* checks, oldest first."""
     # One query per connection reads `limit` rows by the primary key; one query for all would read every check.
@@ -132,11 +140,7 @@ def lifetimes(reader: Reader) -> dict[int, Lifetime]:
 def checks_in_order(
     reading: Callable[[], AbstractContextManager[Reader]], since: datetime, until: datetime, page: int = PAGE
 ) -> Iterator[CheckRow]:
-    """
-    Every check from *since* until before *until*, by time and then by connection, at most *page* of them in memory.
-
-    Each page is a transaction of its own: a long one would keep old row versions, or the write-ahead log, from being freed.
-    """
+    """Every check from *since* until before *until*, by time and then by connection; each *page* is a short transaction of its own."""
     begin, last, width = to_milliseconds(since), to_milliseconds(until), _FIRST_MS
     at, number = begin - 1, 0
     while begin < last:

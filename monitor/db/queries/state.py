@@ -89,11 +89,7 @@ def connections_by_id(reader: Reader, ids: Collection[int]) -> list[Connection]:
 
 
 def read_states(reader: Reader, account: str | None = None) -> dict[int, tuple[int, ConnectionState]]:
-    """
-    Connection id to (version, state), retired connections included; with *account* those of that account only.
-
-    A usual check changes no document: its row brings it up to date.
-    """
+    """Connection id to (version, state), retired connections included; with *account* those of that account only."""
     from monitor.domain.usual_case import resumed  # noqa: PLC0415 - verbs that read no states do without the rules of checks
 
     documents, newest = _STATES, _PASSED[reader.dialect]
@@ -109,17 +105,17 @@ def read_states(reader: Reader, account: str | None = None) -> dict[int, tuple[i
     return states
 
 
-def read_state(reader: Reader, connection_id: int) -> tuple[int, ConnectionState] | None:
-    """(version, state) of one connection, None when there is no such connection."""
+def read_state(reader: Reader, connection_id: int) -> ConnectionState | None:
+    """The state of one connection, None when there is no such connection."""
     from monitor.domain.usual_case import resumed  # noqa: PLC0415 - as above
 
     rows = reader.rows(reader.locking(_STATE), {"id": connection_id})
     if not rows:
         return None
-    version, state = _to_state(rows[0])
+    _, state = _to_state(rows[0])
     for row in reader.rows(_PASSED[reader.dialect].where(connections.c.id == connection_id)):
         state = resumed(state, from_milliseconds(row.at), row.text or "")
-    return version, state
+    return state
 
 
 def _to_state(row: Row[*tuple[Any, ...]]) -> tuple[int, ConnectionState]:
@@ -133,11 +129,7 @@ def read_scopes(reader: Reader) -> dict[str, tuple[int, bytes]]:
 
 
 def with_last_checks(state: ConnectionState, rows: Sequence[CheckRow]) -> ConnectionState:
-    """
-    *state*, of a retired connection, with what its last checks, newest first, say.
-
-    A retired connection starts from nothing should it come back, so its stored state has none of it.
-    """
+    """*state*, of a retired connection, with what its last checks, newest first, say: its stored state has nothing of it."""
     if not rows or state.last_check_at is not None:
         return state
     evidence = next((row for row in rows if meaning(row.reason).health is not None), None)

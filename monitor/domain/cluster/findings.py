@@ -1,9 +1,4 @@
-"""
-What the nodes of a cluster tell each other of causes wider than an account.
-
-Each node evaluates its own accounts. What it learns there goes as `Finding` to the node that tends `global`, which alone decides the
-scopes of the API and of platforms. Their states go back to all nodes on the `Board`.
-"""
+"""What the nodes of a cluster tell each other of causes wider than an account: a `Finding` to `global`, a `Board` to all nodes."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -24,7 +19,6 @@ class Finding:
         account, user_id: whose list it is, or whose connections changed.
         at: when the answer came; None without one.
         reason, detail: the verdict on the answer.
-        state: the connection's state, when its row changed.
         scope: the state of a scope of the account, when its row changed.
         sign: the check shows a failure of the connection for the first time.
         relisted: other connections of the account are watched now.

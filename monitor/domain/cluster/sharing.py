@@ -1,9 +1,4 @@
-"""
-Which shards a node of a cluster takes and gives up.
-
-A shard is what one node tends as a whole: an account, a receiver, or `global`. All nodes decide by the same rows, so they mostly agree;
-that one shard is never tended twice is made sure where it is taken.
-"""
+"""Which shards a node of a cluster takes and gives up."""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -19,6 +14,9 @@ TAKEN_AFTER = timedelta(seconds=2)
 TAKEN_BY_ANY_AFTER = timedelta(seconds=6)
 """And after so long by any node that sees it."""
 
+_UNTENDED_AFTER = timedelta(seconds=15)
+"""After so long a shard without a node is one that no node can take."""
+
 _TOLERANCE = 1.1
 _RELEASED_AT_ONCE = 10
 
@@ -29,13 +27,11 @@ class NodeRow:
     One node of the cluster, as its row says.
 
     Attributes:
-        node: its name.
         holder: the process that has the name now.
         host, url, version: where it runs, how peers reach its web port, its release.
         config: what its configuration means, as a hash.
         weight: how much it takes, compared with others.
         drained: an operator wants it to take nothing.
-        joined_at: when it started.
         alive: its lease has not run out.
         unfit: why it takes no work for now; empty when it does.
     """
@@ -59,7 +55,6 @@ class Shard:
     One shard, as its row says.
 
     Attributes:
-        node: who tends it; None while nothing does.
         weight: about how many checks a second it needs.
         free_for: how long it has had no node.
         since: since when it is tended without a gap.
@@ -76,18 +71,13 @@ class Shard:
 
 @dataclass(frozen=True, slots=True)
 class ClusterView:
-    """
-    The rows of the cluster at one moment.
-
-    Attributes:
-        now: the server's clock.
-        config: the configuration that is current: nodes with another one take nothing.
-    """
+    """The rows of the cluster at one moment. *config*: the current configuration; *superseded*: those before it, oldest first."""
 
     now: datetime
     members: Sequence[NodeRow] = ()
     shards: Sequence[Shard] = ()
     config: str = ""
+    superseded: Sequence[str] = ()
 
     def member(self, node: str) -> NodeRow | None:
         """The member with this name."""
@@ -95,10 +85,28 @@ class ClusterView:
 
     def taking(self) -> list[NodeRow]:
         """The members that take shards."""
-        return [one for one in self.members if self._takes(one)]
+        config = self.config_in_force()
+        return [member for member in self._able() if member.config == config]
 
-    def _takes(self, one: NodeRow) -> bool:
-        return one.alive and one.weight > 0 and not one.drained and not one.unfit and one.config == self.config
+    def config_in_force(self) -> str:
+        """The newest configuration with which a node can work: one that no such node has any more does not stop the others."""
+        able = {member.config for member in self._able()}
+        return next((config for config in (self.config, *reversed(self.superseded)) if config in able), self.config)
+
+    def _able(self) -> list[NodeRow]:
+        return [one for one in self.members if one.alive and one.weight > 0 and not one.drained and not one.unfit]
+
+    def untended(self) -> tuple[str, ...]:
+        """The shards that no node tends, for longer than a takeover needs."""
+        alive = {member.node for member in self.members if member.alive}
+        return tuple(one.name for one in self.shards if (one.free_for > _UNTENDED_AFTER if one.node is None else one.node not in alive))
+
+    def has_lost(self) -> bool:
+        """Whether a lease has run out, or a shard is that of a node without a row."""
+        nodes = {member.node for member in self.members}
+        return not all(member.alive for member in self.members) or any(
+            shard.node not in nodes for shard in self.shards if shard.node is not None
+        )
 
     def load(self, node: str) -> float:
         """How much a node has to do."""
@@ -127,7 +135,8 @@ def to_take(view: ClusterView, node: str) -> list[str]:
     loads = {member.node: view.load(member.node) for member in taking}
     weights = {member.node: member.weight for member in taking}
     chosen = []
-    for shard in sorted(_free(view.shards), key=lambda one: (-one.weight, one.name)):
+    free = [shard for shard in view.shards if shard.node is None and shard.free_for >= TAKEN_AFTER]
+    for shard in sorted(free, key=lambda one: (-one.weight, one.name)):
         least = min(loads, key=lambda name: ((loads[name] + shard.weight) / weights[name], name))
         loads[least] += shard.weight
         if least == node or shard.free_for >= TAKEN_BY_ANY_AFTER:
@@ -135,21 +144,17 @@ def to_take(view: ClusterView, node: str) -> list[str]:
     return chosen
 
 
-def _free(shards: Iterable[Shard]) -> list[Shard]:
-    return [shard for shard in shards if shard.node is None and shard.free_for >= TAKEN_AFTER]
-
-
 def to_release(view: ClusterView, node: str, ended: Iterable[str]) -> list[str]:
     """
     The shards that *node* gives up now: all once it is drained, or unfit while another one takes them; those whose turn has *ended* while
-    its configuration is not current; and some of them while it has more than its share and another node would have less to do with them than it has now.
+    its configuration is not in force; and some of them while it has more than its share and another node would have less to do with them than it has now.
     """
     me, own = view.member(node), [shard for shard in view.shards if shard.node == node]
     if me is None:
         return []
     if me.drained or me.weight <= 0 or (me.unfit and view.taking()):
         return [shard.name for shard in own]
-    if me.config != view.config:
+    if me.config != view.config_in_force():
         return [shard.name for shard in own if shard.name in set(ended)]
     others = {other.node: (view.load(other.node), other.weight) for other in view.taking() if other.node != node}
     load, released = view.load(node), list[str]()

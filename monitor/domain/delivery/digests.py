@@ -28,11 +28,8 @@ class PendingDelivery:
     Attributes:
         id: deliveries are ordered by it.
         subject: of its incident; deliveries about the same subject keep their order.
-        decided_at: when its notification was decided.
-        attempts: the number of attempts so far.
         due: its own next attempt is not in the future.
         mergeable: it may become part of a digest, because it is about a single connection.
-        digest: it is a digest itself.
     """
 
     id: int

@@ -47,12 +47,9 @@ class AttemptResult:
     How one attempt ended.
 
     Attributes:
-        reason: from the closed enum.
         poison: the receiver works but refuses this very body.
-        http_status: None when no answer arrived.
         retry_after: the pause that the receiver requested, or None.
         detail: what happened, for people; never the receiver's address.
-        took: how long the attempt lasted.
         sent: whether a request was sent: some receiver types skip some notifications.
     """
 
@@ -86,8 +83,7 @@ class CircuitBreaker:
     The health of one receiver; stored as JSON.
 
     Attributes:
-        failures: failed attempts in a row.
-        failing_since: when the first of them ended.
+        failing_since: when the first of the failures in a row ended.
         retry_at: nothing is sent before that.
         disabled_at: when it answered 410 for the last of `GONE_ATTEMPTS` times; see `release`.
         notified: the other receivers were notified of the outage; `told` in JSON.
@@ -213,11 +209,7 @@ def after_attempt(
     message: str = "",
     begun: CircuitBreaker | None = None,
 ) -> CircuitBreaker:
-    """
-    Return the breaker after one attempt to deliver the *message* with this id.
-
-    *begun* is the breaker when the request left. Of several that were in flight together only the first failure counts.
-    """
+    """Return the breaker after one attempt to deliver *message*, which left at *begun*; of one flight only the first failure counts."""
     if result.delivered:
         return CircuitBreaker(number=breaker.number)
     if begun is not None and breaker.failures > begun.failures:
@@ -249,18 +241,16 @@ def release(breaker: CircuitBreaker) -> CircuitBreaker:
 
 
 def after_test(breaker: CircuitBreaker) -> CircuitBreaker:
-    """Return *breaker* after the receiver accepted a test: healthy, and still `notified` until its recovery is."""
-    return CircuitBreaker(number=breaker.number, notified=breaker.notified)
+    """Return *breaker* after the receiver accepted a test: healthy, and still `notified`, with its outage, until its recovery is."""
+    if not breaker.notified:
+        return CircuitBreaker(number=breaker.number)
+    return replace(breaker, failures=0, retry_at=None, disabled_at=None, refused="")
 
 
 def delivery_outcome(
     result: AttemptResult, attempts: int, decided_at: datetime, now: datetime, policy: RetryPolicy, *, refusing: bool = False
 ) -> DeliveryOutcome:
-    """
-    Return the state of a delivery after *attempts* attempts, this one included.
-
-    Its age counts from *decided_at*, when the notification was decided. *refusing*: its receiver refuses other messages too.
-    """
+    """Return the state of a delivery *decided_at* after *attempts* attempts; *refusing*: its receiver refuses other messages too."""
     if result.delivered:
         return DeliveryOutcome.DELIVERED
     if result.reason is DeliveryReason.NOT_SENT:

@@ -51,13 +51,9 @@ def apply(
     Return the belief after one more test, and whether the token was renewed or its life shortened.
 
     Args:
-        belief: the belief before.
         life: the reply's `tokenExpiresIn`.
-        passed: whether the test passed; the null of a failed test is ignored.
         sent_at: when the request was sent, our wall clock.
-        at: when the reply arrived, our wall clock.
         server_at: the reply's `Date`, or None.
-        policy: the platform's.
         rounding: the server's, as far as known from lists.
     """
     if life.says is TokenSays.LEFT:
@@ -165,12 +161,7 @@ def _observe_row(
 def _observe_left(
     belief: TokenBelief, printed: Interval, by_server_clock: Interval, *, at: datetime, policy: ExpiryPolicy
 ) -> tuple[TokenBelief, TokenChange | None]:
-    """
-    Narrow the interval by one print, or replace it when the print contradicts it.
-
-    *printed* is the interval by the clock in use, *by_server_clock* by the server's. When the clocks are far apart, one of them has
-    jumped: if the end has not moved by the server's, the token is unchanged.
-    """
+    """Narrow the interval by one print, or replace it when the print contradicts it, unless only one of the clocks has jumped."""
     previous = window_from_text(belief)
     if previous is None and belief.says is TokenSays.EXPIRED and belief.expired_at is not None:
         previous = Interval(belief.expired_at, belief.expired_at)

@@ -65,12 +65,7 @@ def with_skew(at: datetime, server_at: datetime | None) -> bool:
 
 
 def printed_by(sent_at: datetime, at: datetime, server_at: datetime | None) -> Interval:
-    """
-    Return when the answer was printed.
-
-    With a `Date`, by the server's clock: the header is written after the value, at most the duration of the request later.
-    Without one, by ours: between sending and receiving.
-    """
+    """Return when the answer was printed: by its `Date`, else between sending and receiving by our clock."""
     if server_at is None:
         return Interval(min(sent_at, at), max(sent_at, at))
     took = max(at - sent_at, timedelta(0))
@@ -83,7 +78,6 @@ def end_of(life: TokenLife, printed: Interval, rounding: Rounding) -> Interval:
 
     Args:
         life: a value that says `TokenSays.LEFT`.
-        printed: when it was printed.
         rounding: the server's; while unknown, the result covers every rounding.
 
     Raises:
@@ -99,13 +93,7 @@ def end_of(life: TokenLife, printed: Interval, rounding: Rounding) -> Interval:
 
 
 def next_informative_check(belief: TokenBelief, after: datetime) -> datetime | None:
-    """
-    Return the first instant from *after* on at which a check would halve the interval of the end.
-
-    The print changes when the time left crosses a step, by the server's clock. If the end were in the middle of the interval, it
-    would change at this instant, so a check shows in which half the end lies. None when there is no interval, or when it is narrow
-    enough, or as narrow as an unknown rounding allows.
-    """
+    """Return the first instant from *after* on at which a check would halve the interval of the end; None when none would."""
     if belief.earliest_at is None or belief.latest_at is None or belief.unit is None:
         return None
     half = belief.unit / 2

@@ -30,7 +30,6 @@ class TokenBelief:
     Attributes:
         says: the kind of the last parsed evidence.
         exact_at: the list's `accessTokenExpiresAt`, while it is trusted.
-        status: the list's `tokenStatus`, lower case.
         observed_at: when the last evidence of the end arrived, wall clock.
         expired_at: when evidence first said `expired`.
         nulls: passed checks in a row without an expiry.

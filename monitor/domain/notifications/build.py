@@ -55,11 +55,8 @@ class NotificationContext:
     What a notification is built for.
 
     Attributes:
-        at: the time of the decision.
         closed_why: why the incident closed (`recovered`, `unsupported`, `removed`, `accepted`); None while it is open.
-        reminder: which reminder it is; 0 for none.
         why: the reason, where it does not follow from the levels.
-        escalated_to: the receivers of an escalation.
         included: another notification says the same; this one only closes the incident.
     """
 

@@ -30,6 +30,7 @@ from monitor.domain.notifications.build import (
 from monitor.domain.notifications.timing import (
     cause_due_at,
     closing_held_until,
+    escalated,
     escalations,
     is_fresh,
     is_outdated,
@@ -113,11 +114,7 @@ def decide_scope(
 
 
 def close_removed(connection: Connection, state: ConnectionState, now: datetime, policy: Policy) -> Decision[ConnectionState]:
-    """
-    The end of a connection that is no longer monitored: its incidents close, and receivers that know of them are notified.
-
-    No silence holds that back: there would be no later evaluation to send it.
-    """
+    """The end of a connection that is no longer monitored: its incidents close and are notified, whatever silences there are."""
     draft = _ConnectionDraft(now, policy, NO_CONTROLS, connection, state, state, ScopeContext())
     for topic, value in state.topics.items():
         if value.level != FINE:
@@ -125,9 +122,14 @@ def close_removed(connection: Connection, state: ConnectionState, now: datetime,
         notified = draft.state.topic(topic).notified
         if notified.level != FINE and not notified.merged:
             _emit(draft, topic, NotificationContext(now, "removed"))
-    # All but its names: should it come back, it is watched as if it were new.
+    # Of its state only for showing: should it come back, it is watched as if it were new.
     final = replace(
-        ConnectionState(), topics=draft.state.topics, seq=draft.state.seq, username=state.username, display_name=state.display_name
+        ConnectionState(),
+        topics=draft.state.topics,
+        seq=draft.state.seq,
+        username=state.username,
+        display_name=state.display_name,
+        last_known=replace(state, topics={}, last_known=None),
     )
     return Decision(final, tuple(draft.transitions), tuple(draft.notifications))
 
@@ -301,11 +303,7 @@ class _ConnectionDraft(_Draft):
         return True
 
     def merged(self, topic: Topic) -> bool:
-        """
-        Whether the incident of another topic already says what this one would say.
-
-        An expired token and the failure that it causes are one incident: that of the topic of which the receivers were notified first.
-        """
+        """Whether the incident of another topic says what this one would: an expired token and the failure that it causes are one."""
         value = self.value(topic)
         if value.level == FINE:
             return value.notified.merged
@@ -340,11 +338,7 @@ class _ConnectionDraft(_Draft):
         return notified.level != FINE and not notified.merged
 
     def changed(self, topic: Topic) -> bool:
-        """
-        Whether the receivers know of a failure, but not of its cause, as far as that asks for other work.
-
-        Also whether they know of an expired token as harmless, although the connection has failed for it since.
-        """
+        """Whether the receivers know of a failure, but not of a cause that asks for other work, or of an expired token as harmless."""
         value = self.value(topic)
         notified = value.notified
         if notified.merged or notified.level != value.level:
@@ -374,11 +368,7 @@ class _ConnectionDraft(_Draft):
         return said and topic in {Topic.EXPIRY, Topic.RENEWAL}
 
     def looked(self, topic: Topic) -> bool:
-        """
-        Whether a reminder may go out: evidence of the level of *topic* has just come.
-
-        Without any for as long as makes a connection stale, it goes out all the same, and says so.
-        """
+        """Whether a reminder may go out: evidence of the level of *topic* has just come, or there was none for too long."""
         due = reminder_at(topic, self.value(topic), self.policy)
         seen_at = looked_at(self.state, topic)
         if due is None or seen_at is None or seen_at == self.now:
@@ -517,15 +507,15 @@ def _reminder(draft: _Draft, topic: Topic, due: datetime) -> NotificationContext
     if not draft.looked(topic):
         draft.suppress(SuppressionReason.AWAITING_CHECK, topic)
         return None
-    return NotificationContext(draft.now, reminder=draft.value(topic).notified.reminders + 1)
+    value = draft.value(topic)
+    since = draft.now - (due - (value.notified.at or due)) / 2
+    # Those that an escalation has only just reached need no reminder yet.
+    lately = (name for at, names in escalated(value, draft.policy) if at > since for name in names)
+    return NotificationContext(draft.now, reminder=value.notified.reminders + 1, escalated_to=tuple(dict.fromkeys(lately)))
 
 
 def _is_suppressed(draft: _Draft, topic: Topic, context: NotificationContext) -> bool:
-    """
-    Whether a silence or quiet hours suppress the notification; if so, their end is remembered.
-
-    A reminder is suppressed by what matches it, and by what matches the notification that it repeats.
-    """
+    """Whether a silence or quiet hours suppress the notification, or the one that a reminder repeats; if so, their end is remembered."""
     if not draft.controls.silences and not draft.controls.recurring and not draft.policy.routes_are_timed:
         return False
     for candidate in (context, replace(context, reminder=0)):
@@ -606,12 +596,7 @@ def _record_transition(
 
 
 def _coverage_lost(draft: _ConnectionDraft) -> None:
-    """
-    Notify that a connection which used to be tested no longer can be: its end would go unnoticed.
-
-    At most once a week: a validator that works every other day is not worth more. A platform's incident does not hide it,
-    and a silence only delays it.
-    """
+    """Notify, at most once a week, that a connection which used to be tested no longer can be; a silence only delays that."""
     lost = draft.before.health is Health.OK or draft.state.notice_pending
     draft.state = replace(draft.state, notice_pending=False)
     if not lost or draft.state.health is not Health.UNSUPPORTED:

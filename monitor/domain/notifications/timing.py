@@ -45,6 +45,13 @@ def escalations(value: TopicState, policy: Policy) -> Iterator[tuple[datetime, R
             yield notified.routed_at + route.escalation.after, route
 
 
+def escalated(value: TopicState, policy: Policy) -> Iterator[tuple[datetime, tuple[str, ...]]]:
+    """Return when the incident was due for each escalation that was sent, and to whom."""
+    for route in policy.routes_named(value.notified.escalated):
+        if route.escalation is not None and value.notified.routed_at is not None:
+            yield value.notified.routed_at + route.escalation.after, route.escalation.receivers
+
+
 def reminders_due(state: ConnectionState, policy: Policy) -> Iterator[datetime]:
     """Return when the next reminders and escalations of the connection's open incidents are due."""
     for topic, value in state.topics.items():
@@ -54,11 +61,7 @@ def reminders_due(state: ConnectionState, policy: Policy) -> Iterator[datetime]:
 
 
 def cause_due_at(state: ConnectionState, notified: LastNotified, policy: Policy, interval: timedelta) -> datetime | None:
-    """
-    Return when another cause of an open failure is notified: at once, the third and any further one when it has lasted.
-
-    Two texts of a platform that alternate are so notified a few times a day at most.
-    """
+    """Return when another cause of an open failure is notified: at once, the third and any further one when it has lasted."""
     since = state.failure.cause_since if state.failure is not None else None
     if since is None or notified.causes < _CAUSES_AT_ONCE:
         return since
@@ -79,11 +82,7 @@ def next_evaluation_at(
     context: ScopeContext,
     suppressed_until: Mapping[Topic, datetime],
 ) -> datetime | None:
-    """
-    Return when the passing of time alone may next change a level or make a notification due; None when it cannot.
-
-    Below an open scope that is when its incident closes; of topics in *suppressed_until*, when the suppression ends.
-    """
+    """Return when the passing of time alone may next change a level or make a notification due; None when it cannot."""
     if context.suppressed_by is not None:
         return None
     moments = [moment for moment in _moments(connection, state, policy, context) if moment > now]
@@ -120,11 +119,7 @@ _OVERTAKING = frozenset({NotificationReason.REMINDER, NotificationReason.CHANGED
 
 
 def reminder_due(notified: LastNotified, policy: Policy) -> datetime | None:
-    """
-    Return when the reminder after *notified* is due; None when the incident closed or reminders are turned off.
-
-    The interval of a route is kept exactly, whatever the incident is and however old.
-    """
+    """Return when the reminder after *notified* is due; None when the incident closed or reminders are turned off."""
     if notified.level == FINE or notified.at is None:
         return None
     asked = policy.reminders_by(notified.routes)
@@ -149,11 +144,7 @@ def is_fresh(state: ScopeState, now: datetime, policy: Policy) -> bool:
 
 
 def is_outdated(state: ScopeState, now: datetime, policy: Policy) -> bool:
-    """
-    Whether the last failure of the API is older than its canaries are apart: the process stood still meanwhile.
-
-    Of one account's service it says nothing: with few connections far apart, none may be due for longer.
-    """
+    """Whether the last failure of the API is older than its canaries are apart: the process stood still meanwhile."""
     if state.kind != API or state.last_bad_at is None:
         return False
     return now - state.last_bad_at > max(_MISSED_CANARIES * policy.scopes.canary, policy.scopes.sweep)
@@ -166,21 +157,12 @@ def awaits_look(state: ScopeState, now: datetime, policy: Policy) -> bool:
 
 
 def overtakes_reminders(why: NotificationReason) -> bool:
-    """
-    Whether a notification replaces the pending reminders of the same incident.
-
-    A receiver that works again after days gets what failed and the current state, not a reminder for every day in between.
-    """
+    """Whether a notification replaces the pending reminders of the same incident."""
     return why in _OVERTAKING
 
 
 def closing_held_until(state: ScopeState, policy: Policy) -> datetime | None:
-    """
-    Return until when the close notification of a flapping scope is held; None when the scope is not flapping.
-
-    The close is notified when the scope has been stable for as long as a flapping connection must be; checks of the connections below it
-    go on meanwhile.
-    """
+    """Return until when the close notification of a flapping scope is held: until it is stable. None when the scope is not flapping."""
     value, flap = state.topic, policy.flap
     if value.level != FINE or value.notified.level == FINE or state.closed_why or not state.changes:
         return None

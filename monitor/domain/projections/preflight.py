@@ -56,7 +56,6 @@ class PreflightResult:
         scope: of `SCOPE_INCIDENT`: the scope that has it.
         duration: of `TOO_OLD` the age of the evidence, of `TOKEN_LIFE` the least life that the token has left.
         limit: what *duration* was compared with.
-        ends_at: when the token ends, as far as known.
     """
 
     answer: Readiness

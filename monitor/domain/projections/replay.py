@@ -1,9 +1,4 @@
-"""
-History through the engine under another policy, and the difference.
-
-Checks go in, in the order of time, and notifications come out. Between two checks the passing of time is evaluated whenever a
-state says that it may have changed something.
-"""
+"""History through the engine under another policy, and the difference: checks go in by time, notifications come out."""
 
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
@@ -33,14 +28,7 @@ _BARE = frozenset({Reason.CONNECTION_MISSING, Reason.ID_REFUSED, Reason.ID_UNSUP
 
 
 class Replay:
-    """
-    One history. `notifications` collects the notifications in order; the reader may empty it.
-
-    Args:
-        config: with the policy, the answers known to be wrong and the recurring silences.
-        began_at: when monitoring began.
-        silences: all of the history's.
-    """
+    """One history. `notifications` collects the notifications in order; the reader may empty it. *silences*: all of the history's."""
 
     def __init__(self, config: EngineConfig, began_at: datetime, silences: Iterable[Silence] = ()) -> None:
         self.notifications: list[Notification] = []
@@ -134,11 +122,7 @@ def observation_of(
     token: str | None = None,
     detail: str = "",
 ) -> Observation:
-    """
-    Return a check as far as its row records it.
-
-    Rows keep the token's text and the message, but neither permissions, posts and user names nor the server's clock.
-    """
+    """Return a check as far as its row records it: without permissions, posts, user names and the server's clock."""
     reply = None
     if outcome_of(reason) is not Outcome.INCONCLUSIVE and reason not in _BARE and http_status in (None, 200):
         reply = Reply(

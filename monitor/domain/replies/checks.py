@@ -48,7 +48,6 @@ class Observation:
     One completed check of one connection.
 
     Attributes:
-        sent_at: when the request was sent, wall clock.
         at: when the reply arrived, wall clock.
         server_at: the server's `Date` header (whole seconds), or None.
     """

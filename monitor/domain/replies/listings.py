@@ -25,7 +25,6 @@ class Inventory:
     The ids that are taken to exist, after all lists so far.
 
     Attributes:
-        platform_ids: the ids.
         missing: id to the number of successful lists in a row without it.
         short_since: since when the lists lack more than half of the ids, in monotonic seconds; None when they do not.
         counted_at: when missing ids were last counted, in monotonic seconds.
@@ -145,7 +144,6 @@ class UserListing:
     One answer of the list of managed users.
 
     Attributes:
-        users: the active users.
         inactive: ids of the users that the API reports as inactive.
         skipped: the number of invalid rows.
     """

@@ -22,7 +22,6 @@ class PlatformText:
     Attributes:
         platforms: lower case; `"*"` is any platform.
         patterns: regular expressions; one of them is found in the message, ignoring case.
-        reason: the reason of the verdict, one of `TEXT_REASONS`.
 
     Raises:
         ValueError: a pattern is not a valid regular expression, or the reason is none of a platform's error.
@@ -89,4 +88,14 @@ def code_pattern(codes: Iterable[int]) -> str:
     """
     numbers = "|".join(str(code) for code in codes)
     named = r"(?<!status)(?<!status[ _])code[\"'\s:=#]{1,4}"
-    return rf"(?:\(#|\[|{named}|exception[\s:]{{1,2}})(?:{numbers})\b"
+    after_error = r"(?=\s*(?:$|[:,;.)-]))"
+    return rf"(?:\(#|\[|{named}|exception[\s:]{{1,2}})(?:{numbers})\b|\berror[\s:#]{{1,2}}(?:{numbers})\b{after_error}"
+
+
+def words_pattern(pattern: str) -> str:
+    """
+    The regular expression for the words of a sentence, and for a code name made of them.
+
+    `access token expired` is found in `access_token_expired` and `AccessTokenExpired` too. A space after a repetition stays a space.
+    """
+    return re.sub(r"(?<=[a-z0-9)?]) ", "[ _-]?", pattern)

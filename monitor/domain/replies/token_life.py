@@ -53,7 +53,6 @@ class TokenLife:
     One `tokenExpiresIn`, parsed.
 
     Attributes:
-        says: the kind: time left, expired, nothing (null), or not parsed.
         left: the printed duration; for `"< 1h"` the upper bound.
         unit: the step of the printed value (an hour, a day, a minute); for `"< n"` equal to *left*.
         below: True for the `"< n"` form: the time left is in [0, left).
@@ -68,12 +67,7 @@ class TokenLife:
 
 
 def parse_token_life(value: object) -> TokenLife:
-    """
-    Return one `tokenExpiresIn`, parsed; never raises.
-
-    Args:
-        value: the decoded JSON value, of any type.
-    """
+    """Return one `tokenExpiresIn`, parsed; never raises. *value*: the decoded JSON value, of any type."""
     if value is None:
         return TokenLife()
     if not isinstance(value, str):

@@ -53,7 +53,6 @@ class ConnectionEntries:
     Attributes:
         named: those with an id, by the key of their connection.
         selectors: those with a selector, in their order.
-        users: managed users by id.
         interval: of a connection that no entry gives one.
     """
 

@@ -8,7 +8,7 @@ from itertools import combinations, product
 from monitor.domain.connections import Connection
 from monitor.domain.events import EventType, NotificationReason, Severity, Topic
 from monitor.domain.reasons import Scope
-from monitor.domain.routing.rules import matches_pattern
+from monitor.domain.routing.rules import OF_NOTIFICATIONS, connection_facts, matches, matches_pattern
 from monitor.errors import Reason
 
 CLOSED: Mapping[str, frozenset[str]] = {
@@ -167,13 +167,25 @@ def _scopes_of(kind: EventType) -> Collection[Scope]:
     return {scope for scope in Scope if scope.value == first} or {Scope.CONNECTION}
 
 
-def unmatched(matches: Iterable[tuple[str, Mapping[str, str]]], connections: Sequence[Connection]) -> tuple[UnmatchedMatcher, ...]:
-    """
-    Return the matchers of open sets that match none of *connections*.
+def about_connections(match: Mapping[str, str]) -> bool:
+    """Whether notifications about single connections may have what *match* asks of the notification itself."""
+    given = {name: match[name] for name in _RELATED if name in match and name in OF_NOTIFICATIONS}
+    return any(
+        all(any(matches_pattern(pattern, value) for value in values[name]) for name, pattern in given.items())
+        for values in _combinations()
+        if Scope.CONNECTION in values["scope"]
+    )
 
-    *matches* are the places of the configuration that match, each with its matchers. An empty pattern is for notifications that
-    are about no such thing, so it is never unmatched.
-    """
+
+def covers(match: Mapping[str, str], connection: Connection) -> bool:
+    """Whether a silence with this *match* can match a notification about *connection*."""
+    values = {**connection.labels, **connection_facts(connection)}
+    of_connection = {name: pattern for name, pattern in match.items() if name not in OF_NOTIFICATIONS}
+    return matches(of_connection, values) and about_connections(match)
+
+
+def unmatched(matches: Iterable[tuple[str, Mapping[str, str]]], connections: Sequence[Connection]) -> tuple[UnmatchedMatcher, ...]:
+    """Return the matchers of open sets that match none of *connections*; *matches*: places of the configuration with their matchers."""
     configured = [(where, name, pattern) for where, match in matches for name, pattern in match.items() if name not in CLOSED]
     values = known_values(connections) if configured else {}
     return tuple(

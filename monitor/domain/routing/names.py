@@ -10,11 +10,7 @@ Aliases = Mapping[str, Mapping[str, Sequence[str]]]
 
 
 def resolved(match: Mapping[str, str], aliases: Aliases) -> dict[str, str]:
-    """
-    Return *match* with ids in place of names.
-
-    A choice that ends in `*` matches ids and names; anything else that is no name stays as it is.
-    """
+    """Return *match* with ids in place of names; a choice that ends in `*` matches ids and names."""
     return {name: _resolved_pattern(pattern, aliases[name]) if aliases.get(name) else pattern for name, pattern in match.items()}
 
 
@@ -42,12 +38,7 @@ def words_for_connections(matches: Iterable[Mapping[str, str]]) -> frozenset[str
 
 
 def named_connections(words: Collection[str], connections: Iterable[tuple[str, Collection[str]]]) -> dict[str, tuple[str, ...]]:
-    """
-    Return the id of the one connection that each of *words* is a name of, among *connections* with their ids and names.
-
-    A word that is an id is no name. A name of several connections stands for none: by chance, or on purpose, one of them has the
-    name that is meant for another one.
-    """
+    """Return the id of the one connection that each of *words* is a name of; ids, and names of several connections, stand for none."""
     found: dict[str, list[str]] = {}
     own: set[str] = set()
     for platform_id, names in connections:

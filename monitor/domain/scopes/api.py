@@ -1,9 +1,4 @@
-"""
-Rule: the API, or its service to one account, fails.
-
-An incident opens when checks keep failing for long enough, and closes when they keep succeeding. The passing of time alone does
-neither, so that a suspended machine or a clock jump cannot.
-"""
+"""Rule: the API, or its service to one account, fails while checks keep failing for long enough; time alone changes nothing."""
 
 from collections.abc import Callable, Iterable
 from datetime import datetime, timedelta
@@ -71,11 +66,7 @@ def is_bad(reason: Reason) -> bool:
 
 
 def _is_crash(reason: Reason, policy: ScopePolicy, members: int) -> bool:
-    """
-    Whether *reason* is a failure of one connection that means a failing API when many connections have it.
-
-    A few connections may all be missing; when many are, the API looks for them in the wrong place.
-    """
+    """Whether *reason* is a failure of one connection that means a failing API when many connections have it."""
     return reason is Reason.API_VALIDATOR_FAILED or (reason is Reason.CONNECTION_MISSING and members >= policy.attempts)
 
 
@@ -207,10 +198,7 @@ def advance_service(
     Return the state of an account's service scope after *observation*.
 
     Args:
-        state: the state before.
         api: the state of the API scope, after the same observation.
-        observation: of one of the account's connections, or of its lists.
-        policy: the thresholds.
         window: how far back checks count.
         members, total: number of connections of the account, and of all accounts.
         elsewhere_at: when a check of another account last succeeded.

@@ -22,7 +22,7 @@ from monitor.domain.scopes.state import MEMBERS_KEPT, RecoveryWindow, ScopeState
 from monitor.domain.states import ConnectionState, PendingCause
 from monitor.errors import Reason
 
-Cause = frozenset[Reason]
+AlikeReasons = frozenset[Reason]
 
 # Failures that the first looks found are looked at once more before they are counted: the wait is this many sweeps at most.
 _MOST_SWEEPS = 2
@@ -36,13 +36,10 @@ class Member:
     One connection of a platform, as the rule sees it.
 
     Attributes:
-        looked_at: its last evidence.
         reason, detail: of the failure that the last evidence shows; None and empty when it passed.
         since: since when it fails so.
         counted: the failure was seen twice.
-        broken: its confirmed health is error.
-        notified: receivers know of it already.
-        witness: they do, and its last check shows trouble of the platform itself: no cause of its own.
+        witness: receivers know of it already, and its last check shows trouble of the platform itself: no cause of its own.
     """
 
     connection: Connection
@@ -85,9 +82,9 @@ def is_notified(state: ConnectionState) -> bool:
     return state.topic(Topic.CONNECTION).notified.level not in {FINE, STALE}
 
 
-def cause_of(reason: Reason) -> Cause:
+def reasons_like(reason: Reason) -> AlikeReasons:
     """The reasons that can have the same cause as *reason*."""
-    return next((cause for cause in (UPSTREAM, CREDENTIAL) if reason in cause), frozenset({reason}))
+    return next((reasons for reasons in (UPSTREAM, CREDENTIAL) if reason in reasons), frozenset({reason}))
 
 
 def reach(policy: ScopePolicy, window: timedelta) -> timedelta:
@@ -103,23 +100,19 @@ def covers(scope: ScopeState, one: Member, within: timedelta) -> bool:
     """
     if not scope.open or scope.reason is None or one.since is None or one.notified:
         return False
-    if one.reason is not None and all(one.reason not in cause_of(reason) for reason in (scope.reason, *scope.earlier_reasons)):
+    if one.reason is not None and all(one.reason not in reasons_like(reason) for reason in (scope.reason, *scope.earlier_reasons)):
         return False
     joined_at = scope.changed_at or scope.topic.since
     return scope.reason in UPSTREAM or joined_at is None or one.since <= joined_at + within
 
 
 def is_sign(before: ConnectionState, after: ConnectionState) -> bool:
-    """
-    Whether a check that led from *before* to *after* shows a failure, or another cause of one, for the first time.
-
-    What was seen while a wider incident froze the connection confirms nothing, so it is seen for the first time after that.
-    """
+    """Whether a check that led from *before* to *after* shows a failure, or another cause of one, for the first time."""
     reason, previous = _failure(after), _failure(before)
     if reason is None or is_notified(after):
         return False
     frozen = before.pending is None and before.health is not Health.ERROR
-    return previous is None or frozen or previous not in cause_of(reason)
+    return previous is None or frozen or previous not in reasons_like(reason)
 
 
 def suspected(state: ScopeState, now: datetime, policy: ScopePolicy, window: timedelta) -> ScopeState:
@@ -148,7 +141,6 @@ class Sight:
     Attributes:
         members: the connections of the platform; while it is only open, those that fail.
         window: how far back checks count: two rounds or more.
-        watching_since: since when connections are checked without a gap.
         looking: the platform is suspected; until that is decided no incident there is over.
         silenced: whether a silence suppresses the failure of a connection.
     """
@@ -177,15 +169,15 @@ def advance_platform(platform: ScopeState, scope: Callable[[ScopeKey], ScopeStat
         return {platform.key: platform}
     platform = replace(platform, suspect_at=None)
     decided: dict[ScopeKey, ScopeState] = {platform.key: platform}
-    for cause, alike in _by_cause(failing).items():
-        for narrowest, members in _narrowest(platform, cause, alike, sight):
+    for reasons, alike in _by_reasons(failing).items():
+        for narrowest, members in _narrowest(platform, reasons, alike, sight):
             # Trouble that clears by itself replaces no cause that a person must repair.
-            key = platform.key if cause is UPSTREAM and scope(narrowest).open else narrowest
+            key = platform.key if reasons is UPSTREAM and scope(narrowest).open else narrowest
             state = platform if key == platform.key else scope(key)
-            if decided.get(key, state) is not state or (state.open and cause is UPSTREAM):
+            if decided.get(key, state) is not state or (state.open and reasons is UPSTREAM):
                 continue
-            own = [one for one in _witnesses(platform, cause, sight) if key in {platform.key, one.group}]
-            decided[key] = _joined(state, cause, members, sight) if state.open else _with_incident(state, members, own, sight.now)
+            own = [one for one in _witnesses(platform, reasons, sight) if key in {platform.key, one.group}]
+            decided[key] = _joined(state, reasons, members, sight) if state.open else _with_incident(state, members, own, sight.now)
     return decided
 
 
@@ -274,7 +266,7 @@ def _still_looking(platform: ScopeState, failing: Sequence[Member], sight: Sight
     if platform.suspect_at is None:
         return False
     looked_for = sight.now - max(platform.suspect_at, sight.watching_since)
-    alike = [len(members) + len(_witnesses(platform, cause, sight)) for cause, members in _by_cause(failing).items()]
+    alike = [len(members) + len(_witnesses(platform, reasons, sight)) for reasons, members in _by_reasons(failing).items()]
     together = max(alike, default=0) >= sight.policy.platform_count
     if together and any(not one.counted for one in failing):
         return looked_for < _MOST_SWEEPS * sight.policy.sweep
@@ -282,39 +274,41 @@ def _still_looking(platform: ScopeState, failing: Sequence[Member], sight: Sight
     return waiting and looked_for < sight.policy.sweep
 
 
-def _by_cause(failing: Iterable[Member]) -> Mapping[Cause, list[Member]]:
-    by_cause: dict[Cause, list[Member]] = defaultdict(list)
+def _by_reasons(failing: Iterable[Member]) -> Mapping[AlikeReasons, list[Member]]:
+    by_reasons: dict[AlikeReasons, list[Member]] = defaultdict(list)
     for one in failing:
         if one.reason is not None:
-            by_cause[cause_of(one.reason)].append(one)
-    return by_cause
+            by_reasons[reasons_like(one.reason)].append(one)
+    return by_reasons
 
 
-def _witnesses(platform: ScopeState, cause: Cause, sight: Sight) -> list[Member]:
-    """Connections that receivers know as broken, and that fail with trouble of the platform now, if *cause* is that."""
-    return [one for one in sight.members if cause is UPSTREAM and one.witness and _is_fresh(one, platform)]
+def _witnesses(platform: ScopeState, reasons: AlikeReasons, sight: Sight) -> list[Member]:
+    """Connections that receivers know as broken, and that fail with trouble of the platform now, if that is what *reasons* are."""
+    return [one for one in sight.members if reasons is UPSTREAM and one.witness and _is_fresh(one, platform)]
 
 
-def _narrowest(platform: ScopeState, cause: Cause, failing: Sequence[Member], sight: Sight) -> Iterable[tuple[ScopeKey, list[Member]]]:
-    """The scopes that open because of *failing* connections with one *cause*, and with which of them."""
+def _narrowest(
+    platform: ScopeState, reasons: AlikeReasons, failing: Sequence[Member], sight: Sight
+) -> Iterable[tuple[ScopeKey, list[Member]]]:
+    """The scopes that open because of *failing* connections with these *reasons*, and with which of them."""
     groups: dict[ScopeKey, list[Member]] = defaultdict(list)
     for one in failing:
         groups[one.group].append(one)
     fresh = [one for one in sight.members if _is_fresh(one, platform) and not one.notified]
     others_pass = any(one.reason is None and one.group not in groups for one in fresh)
-    witnesses = _witnesses(platform, cause, sight)
-    wide = len({*groups, *(one.group for one in witnesses)}) > 1 or (cause is UPSTREAM and not others_pass)
+    witnesses = _witnesses(platform, reasons, sight)
+    wide = len({*groups, *(one.group for one in witnesses)}) > 1 or (reasons is UPSTREAM and not others_pass)
     if platform.open:
         ended = not any(covers(platform, one, sight.within) for one in sight.members)
-        wide = (wide and platform.reason in cause) or (ended and all(one.reason is not None for one in fresh))
+        wide = (wide and platform.reason in reasons) or (ended and all(one.reason is not None for one in fresh))
     if wide and _together(failing, fresh, witnesses, sight.policy):
-        return [(platform.key, _members(cause, failing, sight))]
+        return [(platform.key, _members(reasons, failing, sight))]
     opening = []
     for key, members in groups.items():
         own = [one for one in fresh if one.group == key]
         many = sum(one.counted for one in members) >= max(sight.policy.group_count, sight.policy.platform_count, 1)
         if many or _together(members, own, [one for one in witnesses if one.group == key], sight.policy):
-            opening.append((key, _members(cause, members, sight)))
+            opening.append((key, _members(reasons, members, sight)))
     return [(key, members) for key, members in opening if members]
 
 
@@ -325,11 +319,11 @@ def _together(failing: Sequence[Member], fresh: Sequence[Member], witnesses: Seq
     return counted >= max(policy.platform_count, 1) and alike >= policy.platform_ratio * base
 
 
-def _members(cause: Cause, failing: Sequence[Member], sight: Sight) -> list[Member]:
+def _members(reasons: AlikeReasons, failing: Sequence[Member], sight: Sight) -> list[Member]:
     """Those of the *failing* connections that the incident begins with; none when all are silenced."""
     if all(sight.silenced(one.connection) for one in failing):
         return []
-    return [one for one in failing if one.counted or cause is UPSTREAM]
+    return [one for one in failing if one.counted or reasons is UPSTREAM]
 
 
 def _with_incident(state: ScopeState, failing: Sequence[Member], witnesses: Sequence[Member], now: datetime) -> ScopeState:
@@ -340,11 +334,11 @@ def _with_incident(state: ScopeState, failing: Sequence[Member], witnesses: Sequ
     return replace(opening, suspect_at=None, members=members)
 
 
-def _joined(state: ScopeState, cause: Cause, failing: Sequence[Member], sight: Sight) -> ScopeState:
-    """Return the open *state* with more connections that fail with *cause*, which may be another one than it had."""
+def _joined(state: ScopeState, reasons: AlikeReasons, failing: Sequence[Member], sight: Sight) -> ScopeState:
+    """Return the open *state* with more connections that fail with *reasons*, which may be others than it had."""
     covered = [one for one in sight.members if state.key in {one.group, _platform_of(one)} and covers(state, one, sight.within)]
-    joined = replace(_with_facts(state, [*(one for one in covered if one.reason in cause), *failing], sight.now), changed_at=sight.now)
-    if state.reason is None or state.reason in cause:
+    joined = replace(_with_facts(state, [*(one for one in covered if one.reason in reasons), *failing], sight.now), changed_at=sight.now)
+    if state.reason is None or state.reason in reasons:
         return joined
     since = min((one.since for one in failing if one.since is not None), default=sight.now)
     return replace(joined, cause_since=since, earlier_reasons=(*state.earlier_reasons, state.reason))

@@ -1,15 +1,11 @@
-"""
-Rules: account, user and rate limit; which rule applies to a check, and how often a failing scope is checked.
-
-Each kind has its own hysteresis: a scope is suspected before its incident opens, and recovers before it closes. While an
-incident is open the connections below it are frozen (below a platform: not notified), and only canaries are checked.
-"""
+"""Rules: account, user and rate limit; which rule applies to a check, and how often a failing scope is checked."""
 
 from collections.abc import Sequence
 from datetime import datetime, timedelta
 from typing import NamedTuple
 
 from monitor.domain.copies import replace
+from monitor.domain.events import REMOVED
 from monitor.domain.policy import ScopePolicy
 from monitor.domain.reasons import Outcome, meaning
 from monitor.domain.replies.checks import Observation
@@ -58,11 +54,7 @@ def applies_to(key: ScopeKey, observation: Observation) -> bool:
 
 
 def advance(state: ScopeState, observation: Observation, policy: ScopePolicy, *, members: int, before: LastCheck = NO_CHECK) -> ScopeState:
-    """
-    Return the state of an account, user or rate scope with *members* connections after *observation* (which `applies_to` it).
-
-    *before* is the previous check of the same connection.
-    """
+    """Return an account, user or rate scope with *members* connections after *observation*; *before*: the connection's previous check."""
     if state.kind == RATE:
         return _advance_rate(state, observation, policy, members=members)
     refusals = _USER if state.kind == USER else _KEY
@@ -74,7 +66,11 @@ def advance(state: ScopeState, observation: Observation, policy: ScopePolicy, *,
     suspect_at = state.suspect_at or at
     state = replace(with_failure(state, observation), suspect_at=suspect_at, streak=next_streak(state.streak, observation))
     confirmed = state.streak is not None and state.streak.count >= min(members, _refusals(state))
-    return opened(state, at, members) if confirmed and at - suspect_at >= policy.account_confirm else state
+    if not confirmed or state.open or at - suspect_at < policy.account_confirm:
+        return state
+    state = opened(state, at, members)
+    # Until one connection of each other user was looked at: the API may refuse all of them, which is one incident.
+    return replace(state, swept_at=at, notify_at=at + policy.open_after / 2) if state.kind == USER else state
 
 
 def _refusals(state: ScopeState) -> int:
@@ -83,22 +79,14 @@ def _refusals(state: ScopeState) -> int:
 
 
 def _is_refused_alone(state: ScopeState, before: LastCheck, refusals: frozenset[Reason]) -> bool:
-    """
-    Whether the connection was refused before, and others were answered since: then the refusal is about it alone.
-
-    A refusal makes the scope suspected, and only a good answer makes it clear again.
-    """
+    """Whether the connection was refused before, and others were answered since: then the refusal is about it alone."""
     if state.open or before.at is None or before.reason not in refusals:
         return False
     return state.suspect_at is None or before.at < state.suspect_at
 
 
 def _advance_rate(state: ScopeState, observation: Observation, policy: ScopePolicy, *, members: int) -> ScopeState:
-    """
-    Throttling ends with an answer that comes long enough after the last 429.
-
-    The passing of time does not end it: while the API demands a pause of an hour, there is no answer of any kind.
-    """
+    """Throttling ends with an answer that comes long enough after the last 429, never by the passing of time alone."""
     at = observation.at
     if observation.verdict.reason is not Reason.API_THROTTLED:
         over = state.last_bad_at is not None and at - state.last_bad_at >= policy.throttled_after / 3
@@ -113,9 +101,9 @@ def _advance_rate(state: ScopeState, observation: Observation, policy: ScopePoli
 
 def advance_limit(limit: ScopeState, rates: Sequence[ScopeState], now: datetime) -> dict[ScopeKey, ScopeState]:
     """
-    Return the states of the API's throttling of all accounts and of each (*rates*), after the passing of time.
+    Return the states of one limit of all and of each (*rates*), after the passing of time.
 
-    When every one of several accounts is throttled, that is one incident; it closes when none is any more.
+    These are the API's throttling of all accounts and of each, or its refusal of all managed users of an account and of each.
     """
     throttled = [rate for rate in rates if rate.open or rate.suspect_at is not None]
     if not limit.open and len(rates) > 1 and len(throttled) == len(rates) and any(rate.open for rate in rates):
@@ -124,7 +112,9 @@ def advance_limit(limit: ScopeState, rates: Sequence[ScopeState], now: datetime)
         limit = replace(limit, suspect_at=first.suspect_at, reason=first.reason, detail=first.detail, last_bad_at=first.last_bad_at)
         limit = replace(opened(limit, now, affected), suspect_at=None)
     elif limit.open and not throttled:
-        limit = closed(limit, now)
+        limit = closed(limit, now, "" if rates else REMOVED)
+    elif limit.open and limit.kind == USER:
+        limit = replace(limit, last_bad_at=max(rate.last_bad_at or now for rate in throttled))
     return {limit.key: limit} | covered(limit, rates)
 
 
@@ -141,22 +131,14 @@ def tick(state: ScopeState, now: datetime, policy: ScopePolicy, *, window: timed
 
 
 def canary_interval(state: ScopeState, policy: ScopePolicy) -> timedelta | None:
-    """
-    Return the interval of the canary below the scope, the only connection checked; None when all are checked as usual.
-
-    An account is also limited to one check per interval after the first refusal, before its incident opens.
-    """
+    """Return the interval of the canary below the scope, the only connection checked; None when all are checked as usual."""
     if state.kind in _ANSWERING and not state.open:
         return None
     return probe_interval(state, policy)
 
 
 def probe_interval(state: ScopeState, policy: ScopePolicy) -> timedelta | None:
-    """
-    Return the interval at which a connection below a suspected or open scope is checked; None when nothing is suspected.
-
-    With few connections and long intervals an outage, and its end, would otherwise be noticed after hours.
-    """
+    """Return the interval at which a connection below a suspected or open scope is checked; None when nothing is suspected."""
     if state.kind in _ANSWERING:
         return policy.canary if state.open or state.streak is not None or state.suspect_at is not None else None
     if state.kind in _REFUSING:

@@ -1,8 +1,4 @@
-"""
-`ScopeState`: the stored state of one scope; its phases and their transitions.
-
-The rules (`api`, `platform`, `rules`) change the phase through the functions of this module only.
-"""
+"""`ScopeState`: the stored state of one scope; its phases and their transitions, which only functions of this module make."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -33,11 +29,7 @@ _SCOPES = {RATE: Scope.ACCOUNT, SERVICE: Scope.ACCOUNT, LIMIT: Scope.API}
 
 
 class Phase(StrEnum):
-    """
-    The phase of a scope.
-
-    `suspected`: its opening condition holds, but not for long enough yet. `recovering`: its incident is open, but checks succeed.
-    """
+    """The phase of a scope; while it is `recovering`, its incident is open."""
 
     CLEAR = "clear"
     SUSPECTED = "suspected"
@@ -51,11 +43,7 @@ TRANSITIONS: Mapping[Phase, frozenset[Phase]] = {
     Phase.OPEN: frozenset({Phase.RECOVERING, Phase.CLEAR}),
     Phase.RECOVERING: frozenset({Phase.OPEN, Phase.CLEAR}),
 }
-"""
-Phase -> the phases that may follow one evaluation.
-
-`clear` to `open`: failures that need no confirmation, such as a database that refuses writes.
-"""
+"""Phase -> the phases that may follow one evaluation."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,7 +52,6 @@ class Bucket:
     The checks of one slice of time, counted.
 
     Attributes:
-        attempts: all checks.
         bad: those that failed because of the API.
         crashed: those that failed for one connection, in a way that means a failing API when many connections do.
         first_id, last_id: the first and the last connection whose check was bad or crashed.
@@ -116,7 +103,6 @@ class ScopeState:
 
     Attributes:
         suspect_at: since when the opening condition holds.
-        last_bad_at: the last failure.
         reason, detail: of the last failure.
         buckets: recent checks, oldest first (API only).
         streak: the current run of bad checks (API only).
@@ -128,12 +114,10 @@ class ScopeState:
         earlier_reasons: the reasons that its open incident had before `reason` (platform and group only).
         left: those that still fail, where others of them work again, or, once it is closed, fail all the same (platform and group only).
         notify_at: before this time the incident is not notified.
-        covered: the incident of a wider scope is notified instead.
         last_good_at: the last check that did not fail because of the API (service only).
         closed_at: when the last incident closed; connections below it count as watched since then.
         closed_why: why the last incident closed (`REMOVED`); empty when the scope recovered.
         changes: when its incident recently opened or closed, oldest first.
-        affected: number of connections that its incident affects.
         seq: the number of the last notification about this scope.
         unknown: what a newer release wrote into the row, kept for it.
     """

@@ -1,9 +1,4 @@
-"""
-Accepted losses: an operator agrees that a connection goes on without permissions that it had.
-
-The command writes an acceptance, the daemon takes it over once: what it names and is still missing is no longer required. A
-permission that is granted again is required from then on, as one that was never lost.
-"""
+"""Accepted losses: an operator agrees that a connection goes on without permissions that it had, until they are granted again."""
 
 from dataclasses import dataclass
 from datetime import datetime
@@ -24,7 +19,6 @@ class Acceptance:
     The last accepted loss of one connection.
 
     Attributes:
-        connection_id: the connection.
         permissions: those that it may lack.
         at: when it was accepted; it tells the acceptances of a connection apart.
         author, reason: the operator, and a comment, which may be empty.

@@ -1,8 +1,4 @@
-"""
-Acknowledgements: an operator has seen an incident, so its reminders stop.
-
-An acknowledgement holds for one incident, until that closes or becomes worse than it was. Changes are notified all the same.
-"""
+"""Acknowledgements: an operator has seen an incident, so its reminders stop until it closes or becomes worse."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -20,15 +16,7 @@ _LONGEST = timedelta.max
 
 @dataclass(frozen=True, slots=True)
 class Ack:
-    """
-    One acknowledgement.
-
-    Attributes:
-        topic, subject, number: the incident.
-        level: of the incident when it was acknowledged.
-        at: when it was acknowledged.
-        author, reason: the operator, and a comment.
-    """
+    """One acknowledgement."""
 
     topic: Topic
     subject: str
@@ -48,11 +36,7 @@ Acks = Mapping[tuple[Topic, str], Ack]
 
 
 def acknowledged(acks: Acks, topic: Topic, subject: str, value: TopicState) -> Ack | None:
-    """
-    Return the acknowledgement that holds for the open incident of this *topic* and *subject*; None when there is none.
-
-    A later level is covered only if it is better than the acknowledged one.
-    """
+    """Return the acknowledgement that holds for the open incident of this *topic* and *subject*; None when there is none."""
     ack = acks.get((topic, subject))
     if ack is None or value.level == FINE or ack.number != value.number:
         return None

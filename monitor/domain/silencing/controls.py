@@ -26,9 +26,7 @@ class Controls:
     Attributes:
         silences: the operators' silences that are not over.
         recurring: the silences of the configuration, quiet hours among them.
-        acks: the acknowledgements of open incidents.
         member: finds a monitored connection by its id.
-        user_labels: the labels of managed users, which their incidents have.
         accepted: the last accepted loss of permissions by connection id.
     """
 
@@ -52,11 +50,7 @@ class Controls:
     def routes(
         self, notification: Notification, connection: Connection | None, notified: Sequence[str], policy: Policy
     ) -> tuple[Route, ...]:
-        """
-        Return the routes that take *notification*, where routes say when receivers are notified.
-
-        The end of an incident, a reminder and an escalation belong to the routes that took what they follow: those with the keys *notified*.
-        """
+        """Return the routes that take *notification*, where routes say when receivers are notified."""
         if not policy.routes_are_timed:
             return ()
         known = policy.routes_named(notified) if notification.why in FOLLOWING else ()

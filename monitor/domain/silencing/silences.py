@@ -1,9 +1,4 @@
-"""
-Silences and quiet hours.
-
-They suppress notifications, not checks: health, incidents and metrics go on. When one ends, a topic is notified if and only if its
-level differs from the one last notified.
-"""
+"""Silences and quiet hours: they suppress notifications, not checks; what then still differs is notified when one ends."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -36,7 +31,6 @@ class Silence:
 
     Attributes:
         match: the matchers, all of which a notification must match; written as in a `Route`, never empty.
-        author, reason: the operator, and a comment.
         expired_at: when it was ended early, else None.
     """
 
@@ -63,12 +57,7 @@ class Silence:
 
 @dataclass(frozen=True, slots=True)
 class RecurringSilence:
-    """
-    A recurring silence of the configuration.
-
-    Attributes:
-        suppression: the reason of what it suppresses: `SILENCED`, or `QUIET_HOURS`.
-    """
+    """A recurring silence of the configuration. *suppression*: the reason of what it suppresses: `SILENCED`, or `QUIET_HOURS`."""
 
     name: str
     match: Mapping[str, str]
@@ -112,11 +101,7 @@ def suppressed_by(
 def silenced_spans(
     connection: Connection, silences: Sequence[Silence], recurring: Sequence[tuple[RecurringSilence, Sequence[Span]]]
 ) -> Iterator[Span]:
-    """
-    Return the times at which a failure of *connection* is silenced.
-
-    Each of *recurring* comes with the times at which it is active. Quiet hours do not count: they only delay notifications.
-    """
+    """The times at which a failure of *connection* is silenced, without quiet hours; each of *recurring* comes with its active times."""
     if not silences and not recurring:
         return
     values = facts(failure_of(connection), connection)

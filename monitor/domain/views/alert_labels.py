@@ -1,9 +1,4 @@
-"""
-How an alert about an incident is called, and the labels that identify it.
-
-The rules in `deploy/prometheus` make them of `postpost_incident_notified`, receivers of type `alertmanager` of the stored document: the
-same for both, so that an Alertmanager that gets both has one alert.
-"""
+"""The name and the labels that identify an alert, the same in the rules of `deploy/prometheus` and for type `alertmanager`."""
 
 from typing import NamedTuple
 

@@ -7,6 +7,7 @@ from datetime import datetime
 from monitor.domain.connections import Connection
 from monitor.domain.events import FINE, Severity, Topic
 from monitor.domain.routing.rules import NO_LABELS, UserLabels, connection_facts, matches, scope_facts, scope_labels
+from monitor.domain.scopes.key import STORAGE
 from monitor.domain.silencing.acks import Ack, acknowledged
 from monitor.domain.silencing.controls import Controls
 from monitor.domain.silencing.silences import SilenceState
@@ -73,11 +74,7 @@ def handling_of_incident(
 
 
 def handling_of(view: ConnectionView, incidents: Sequence[IncidentView], controls: Controls, now: datetime) -> Handling:
-    """
-    What operators did about a connection: about all of its incidents that are more than information, the worst one named.
-
-    A connection without an incident has the silence of its next failure.
-    """
+    """What operators did about a connection: about its worst incident beyond information, else the silence of its next failure."""
     if not controls.silences and not controls.recurring and not controls.acks and not any(each.escalates_at for each in incidents):
         return NOT_HANDLED
     serious = [incident for incident in incidents if incident.severity is not Severity.INFO]
@@ -97,13 +94,14 @@ def handling_of(view: ConnectionView, incidents: Sequence[IncidentView], control
 
 
 def open_outage(view: ConnectionView, handling: Handling, until: datetime | None) -> OpenOutage | None:
-    """
-    The open incident that counts as downtime of a connection; None without one, and while it is excluded from the uptime.
-
-    *until*: up to when the uptime has been added up.
-    """
+    """The open incident that counts as downtime; None without one, and while excluded. *until*: the uptime is added up until then."""
     topic, state = view.state.topic(Topic.CONNECTION), view.state
-    if topic.level in (FINE, STALE) or topic.opened_at is None or view.suppressed_by is not None or handling.silence is not None:
+    if (
+        topic.level in (FINE, STALE)
+        or topic.opened_at is None
+        or view.suppressed_by not in (None, str(STORAGE))
+        or handling.silence is not None
+    ):
         return None
     return OpenOutage(min(state.first_failed_at or topic.opened_at, topic.opened_at), topic.opened_at, until)
 

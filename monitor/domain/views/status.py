@@ -46,8 +46,7 @@ class DisplayStatus(StrEnum):
     """
     What a connection is shown as, worst first: its health, unless it works and has an incident, or is not known now.
 
-    `attention`: it works but has an incident; `expiring`: that of a token that ends soon; `unknown`: also while a scope incident
-    above it keeps it from being checked.
+    `attention`: it works but has an incident; `expiring`: that of a token that ends soon; `unknown`: also while only its last state is known.
     """
 
     ERROR = "error"
@@ -92,15 +91,14 @@ def status_of(view: "ConnectionView", incidents: "Sequence[IncidentView]") -> Di
     unless the connection was broken already.
     """
     health = view.state.health
-    frozen = view.frozen and health is not Health.UNSUPPORTED
     if health.broken:
-        return DisplayStatus.UNKNOWN if frozen else DisplayStatus(health.value)
+        return DisplayStatus.UNKNOWN if view.unknown_now else DisplayStatus(health.value)
     serious = [incident for incident in counting(view, incidents) if incident.severity is not Severity.INFO]
-    if any(not _ends_soon(incident) for incident in serious):
+    if any(incident.incident.topic is not Topic.EXPIRY or incident.level == EXPIRED for incident in serious):
         return DisplayStatus.ATTENTION
     if serious:
         return DisplayStatus.EXPIRING
-    return DisplayStatus.UNKNOWN if frozen else DisplayStatus(health.value)
+    return DisplayStatus.UNKNOWN if view.unknown_now else DisplayStatus(health.value)
 
 
 def counting(view: "ConnectionView", incidents: "Sequence[IncidentView]") -> "Sequence[IncidentView]":
@@ -110,8 +108,11 @@ def counting(view: "ConnectionView", incidents: "Sequence[IncidentView]") -> "Se
     return [incident for incident in incidents if incident.incident.topic is not Topic.CONNECTION]
 
 
-def _ends_soon(incident: "IncidentView") -> bool:
-    return incident.incident.topic is Topic.EXPIRY and incident.level != EXPIRED
+def to_handle(status: DisplayStatus, incidents: "Sequence[IncidentView]") -> bool:
+    """Whether a connection is in trouble, has a token that ends soon, or had either when it was last known."""
+    if status is DisplayStatus.UNKNOWN:
+        return any(incident.severity is not Severity.INFO for incident in incidents)
+    return status.in_trouble or status is DisplayStatus.EXPIRING
 
 
 def tone_of(status: DisplayStatus, incidents: "Sequence[IncidentView]") -> Tone:
@@ -134,8 +135,6 @@ class ConnectionFilter:
     The connections that pages, API and command line select; an empty field selects all.
 
     Attributes:
-        statuses: names of display statuses, or `TROUBLE` for all that call for attention.
-        accounts: names of accounts, or `account/user`.
         labels: pairs such as `team=social`, of which a connection must have all; a name alone asks for any value.
         text: must occur in a name of the connection.
     """

@@ -32,14 +32,7 @@ T = TypeVar("T")
 
 @dataclass(frozen=True, slots=True)
 class ApiContext:
-    """
-    Context shared by the route handlers.
-
-    Attributes:
-        policy: the policy in force; a reload changes it.
-        present: what is in memory besides the snapshot.
-        instance: names this monitor in incident keys.
-    """
+    """Context shared by the route handlers."""
 
     snapshots: SnapshotCache
     reads: ReadLimiter

@@ -3,12 +3,9 @@
 from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime, timedelta
 
-from aiohttp import web
-
 from monitor.clock import from_milliseconds, to_milliseconds
 from monitor.db import (
     AttemptRow,
-    CheckRow,
     DeliveryRow,
     IncidentRow,
     Reader,
@@ -25,7 +22,7 @@ from monitor.domain.uptime import NOTHING, DayUptime, Uptime
 from monitor.schemas import api, facts
 from monitor.schemas.shapes import HandledIncident
 from monitor.web.api import parameters
-from monitor.web.api.context import ApiContext, connections_of, json_response, page_of
+from monitor.web.api.context import ApiContext, connections_of, page_of
 from monitor.web.api.parameters import ChecksQuery, DeliveriesQuery, DeliveryQuery, IncidentsQuery, Place, UptimeQuery
 from monitor.web.api.problems import ApiProblem
 
@@ -35,37 +32,35 @@ _LAST = to_milliseconds(datetime(9999, 12, 31, tzinfo=UTC))
 Names = dict[int | None, Connection]
 
 
-async def history(context: ApiContext, query: ChecksQuery) -> web.Response:
+async def history(context: ApiContext, query: ChecksQuery) -> api.History:
     """The checks of one connection."""
     connection = await context.known(query.platform_id, query.account)
     before = from_milliseconds(min(int(query.cursor[0]), _LAST)) if query.cursor is not None else None
     rows = await context.query(lambda reader: list_checks(reader, connection.id, query.limit + 1, before))
     since = _since(context, query.since)
-    page, following = page_of([row for row in rows if since is None or row.at >= since], query.limit, _check_cursor)
-    document: api.History = {
+    page, following = page_of(
+        [row for row in rows if since is None or row.at >= since],
+        query.limit,
+        lambda row: parameters.encode("history", [to_milliseconds(row.at)]),
+    )
+    return {
         **context.head(),
         "connection": facts.identity(connection),
         "checks": [facts.check(row) for row in page],
         "nextCursor": following,
     }
-    return json_response(document)
 
 
-def _check_cursor(row: CheckRow) -> str:
-    return parameters.encode("history", [to_milliseconds(row.at)])
-
-
-async def uptime(context: ApiContext, query: UptimeQuery) -> web.Response:
+async def uptime(context: ApiContext, query: UptimeQuery) -> api.UptimeHistory:
     """The uptime of one connection."""
     connection = await context.known(query.platform_id, query.account)
     days = await days_of(context, connection, query.days)
-    document: api.UptimeHistory = {
+    return {
         **context.head(),
         "connection": facts.identity(connection),
         "total": facts.uptime(total(days)),
         "days": [{"day": day.day.isoformat(), **facts.uptime(day.uptime)} for day in days],
     }
-    return json_response(document)
 
 
 async def days_of(context: ApiContext, connection: Connection, number: int) -> Sequence[DayUptime]:
@@ -79,7 +74,7 @@ def total(days: Iterable[DayUptime]) -> Uptime:
     return sum((day.uptime for day in days), NOTHING)
 
 
-async def incidents(context: ApiContext, query: IncidentsQuery) -> web.Response:
+async def incidents(context: ApiContext, query: IncidentsQuery) -> api.Incidents:
     """Open and past incidents."""
     about, since = await _about(context, query), _since(context, query.since)
 
@@ -97,12 +92,11 @@ async def incidents(context: ApiContext, query: IncidentsQuery) -> web.Response:
         return page, following, connections_of(reader, (row.connection_id for row in page))
 
     page, following, names = await context.query(read)
-    document: api.Incidents = {
+    return {
         **context.head(),
         "incidents": [_incident(context, row, names.get(row.connection_id)) for row in page],
         "nextCursor": following,
     }
-    return json_response(document)
 
 
 def _incident(context: ApiContext, row: IncidentRow, about: Connection | None) -> HandledIncident:
@@ -112,7 +106,7 @@ def _incident(context: ApiContext, row: IncidentRow, about: Connection | None) -
     return facts.handled_incident(row, about, incident_key(row.incident, context.instance()), handling)
 
 
-async def deliveries(context: ApiContext, query: DeliveriesQuery) -> web.Response:
+async def deliveries(context: ApiContext, query: DeliveriesQuery) -> api.Deliveries:
     """Deliveries, pending ones included."""
     about = await _about(context, query)
 
@@ -129,15 +123,14 @@ async def deliveries(context: ApiContext, query: DeliveriesQuery) -> web.Respons
         return page, following, connections_of(reader, (row.notification.connection_id for row in page))
 
     page, following, names = await context.query(read)
-    document: api.Deliveries = {
+    return {
         **context.head(),
         "deliveries": [facts.delivery(row, names.get(row.notification.connection_id)) for row in page],
         "nextCursor": following,
     }
-    return json_response(document)
 
 
-async def delivery(context: ApiContext, query: DeliveryQuery) -> web.Response:
+async def delivery(context: ApiContext, query: DeliveryQuery) -> api.OneDelivery:
     """One delivery with its attempts."""
     number = query.number
 
@@ -148,12 +141,11 @@ async def delivery(context: ApiContext, query: DeliveryQuery) -> web.Response:
     rows, attempts, names = await context.query(read)
     if not rows:
         raise ApiProblem(404, f"there is no delivery {number}; /api/v1/deliveries lists what there is")
-    document: api.OneDelivery = {
+    return {
         **context.head(),
         "delivery": facts.delivery(rows[0], names.get(rows[0].notification.connection_id)),
         "attempts": [facts.attempt(row.at, row.reason, row.duration_ms / 1000, row.http_status, row.detail) for row in attempts],
     }
-    return json_response(document)
 
 
 async def _about(context: ApiContext, query: IncidentsQuery | DeliveriesQuery) -> Connection | None:

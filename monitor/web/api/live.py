@@ -1,29 +1,26 @@
 """Summary, connections, preflight, from memory: watched connections need no row."""
 
 from collections import Counter, defaultdict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
 
-from aiohttp import web
-
 from monitor.clock import iso_utc
-from monitor.db import Reader, list_checks, read_state, with_last_checks
+from monitor.db import read_last_known
 from monitor.domain.connections import matching
 from monitor.domain.events import Severity
 from monitor.domain.expiry.estimate import best_estimate
 from monitor.domain.projections.preflight import PreflightCause, PreflightResult, Readiness, overall, remembered
 from monitor.domain.reasons import Health
 from monitor.domain.silencing.silences import SilenceState
-from monitor.domain.states import ConnectionState
 from monitor.domain.views.snapshot import ConnectionView
 from monitor.domain.views.status import ConnectionFilter, DisplayStatus
 from monitor.schemas import api, facts
-from monitor.schemas.explanation import as_document, notification_records
+from monitor.schemas.explanation import as_document, notification_records, scope_deliveries
 from monitor.schemas.shapes import Preflight, UptimeFacts
 from monitor.text.explain import explain
 from monitor.web.api import parameters
-from monitor.web.api.context import ApiContext, json_response, only, page_of
+from monitor.web.api.context import ApiContext, only, page_of
 from monitor.web.api.history import days_of, total
 from monitor.web.api.parameters import (
     MOST_VALUES,
@@ -38,25 +35,25 @@ from monitor.web.api.parameters import (
 )
 from monitor.web.api.problems import ApiProblem
 from monitor.web.status.board import StatusBoard
-from monitor.web.status.connection import row_of
+from monitor.web.status.connection import past_row_of
 
 Entry = tuple[DisplayStatus, ConnectionView]
 
 _BY_ID = 0
 _UPTIME_DAYS = 90
-_LAST_CHECKS = 50
 _NOTIFICATIONS = 5
 MOST_RESULTS = 500
 """Connections that one preflight answers for."""
 _NOT_WATCHED = PreflightResult(Readiness.UNKNOWN, PreflightCause.NOT_WATCHED)
 
 
-async def summary(context: ApiContext, _: Query) -> web.Response:
+async def summary(context: ApiContext, _: Query) -> api.Summary:
     """The overall state."""
     board = context.board()
-    snapshot, state, severities = board.snapshot, board.overall, board.incident_counts()
+    snapshot, state = board.snapshot, board.overall
+    severities = Counter(incident.severity for incident in snapshot.incidents)
     health = Counter(view.state.health for view in snapshot.connections)
-    document: api.Summary = {
+    return {
         **context.head(),
         "takenAt": iso_utc(snapshot.taken_at),
         "state": state.state,
@@ -67,7 +64,7 @@ async def summary(context: ApiContext, _: Query) -> web.Response:
         "apiUp": facts.api_up(snapshot),
         "storageUp": snapshot.storage_up,
         "accounts": dict(snapshot.accounts),
-        "openIncidents": {severity.value: severities.get(severity, 0) for severity in Severity},
+        "openIncidents": {severity.value: severities[severity] for severity in Severity},
         "scopeIncidents": [facts.scope_incident(incident) for incident in board.scope_incidents()],
         "suspectedScopes": [facts.suspected_scope(scope) for scope in snapshot.suspected],
         "silences": [
@@ -75,7 +72,6 @@ async def summary(context: ApiContext, _: Query) -> web.Response:
         ],
         "receivers": {name: facts.receiver(outbox) for name, outbox in snapshot.outbox.items()},
     }
-    return json_response(document)
 
 
 def _filter_of(query: SelectingQuery) -> ConnectionFilter:
@@ -90,7 +86,7 @@ def _filter_of(query: SelectingQuery) -> ConnectionFilter:
     )
 
 
-async def connections(context: ApiContext, query: ConnectionsQuery) -> web.Response:
+async def connections(context: ApiContext, query: ConnectionsQuery) -> api.Connections:
     """A page of connections, by account, platform and id, or the worst first."""
     board, now, worst_first, criteria = context.board(), context.now(), query.sort == "worst", _filter_of(query)
 
@@ -108,19 +104,17 @@ async def connections(context: ApiContext, query: ConnectionsQuery) -> web.Respo
         raise ApiProblem(400, "cursor is of a list that was sorted otherwise; begin again without it", field="cursor")
     rest = matching if query.cursor is None else [entry for entry in matching if place(entry) > query.cursor]
     page, following = page_of(rest[: query.limit + 1], query.limit, lambda entry: parameters.encode("connections", place(entry)))
-    document: api.Connections = {
+    return {
         **context.head(),
         "takenAt": iso_utc(board.snapshot.taken_at),
         "total": len(matching),
         "connections": [_connection(board, view, now) for _, view in page],
         "nextCursor": following,
     }
-    return json_response(document)
 
 
-def _connection(board: StatusBoard, view: ConnectionView, now: datetime) -> api.ApiConnection:
-    handling = board.handling_of(view)
-    row = row_of(view, board.incidents_of(view), now, handling)
+def _connection(board: StatusBoard, view: ConnectionView, now: datetime, *, retired: bool = False) -> api.ApiConnection:
+    handling, row = board.handling_of(view), past_row_of(view, now) if retired else board.row(view, now)
     return {
         **facts.connection(view.connection, view.state, suppressed_by=view.suppressed_by, next_check_at=view.next_check_at),
         "displayStatus": row.status,
@@ -132,33 +126,31 @@ def _connection(board: StatusBoard, view: ConnectionView, now: datetime) -> api.
     }
 
 
-async def expiries(context: ApiContext, query: ExpiriesQuery) -> web.Response:
+async def expiries(context: ApiContext, query: ExpiriesQuery) -> api.Expiries:
     """The tokens that end, the first to end first; those that have ended and were not renewed lead."""
     snapshot, last = context.board().snapshot, context.now() + timedelta(days=query.days)
     criteria = ConnectionFilter(platforms=frozenset(query.platform), accounts=frozenset(query.account), labels=frozenset(query.label))
     ends = ((best_estimate(view.state.token), view) for view in snapshot.connections if criteria.match(view, DisplayStatus.OK))
     due = sorted(((at, view) for at, view in ends if at is not None and at <= last), key=lambda end: (end[0], end[1].connection.key))
-    document: api.Expiries = {**context.head(), "expiries": [facts.expiry(view.connection, view.state, at) for at, view in due]}
-    return json_response(document)
+    return {**context.head(), "expiries": [facts.expiry(view.connection, view.state, at) for at, view in due]}
 
 
-async def connection(context: ApiContext, query: OneQuery) -> web.Response:
+async def connection(context: ApiContext, query: OneQuery) -> api.OneConnection:
     """One connection, watched or retired."""
     platform_id, account = query.platform_id, query.account
     view, retired = context.watched(platform_id, account), False
     if view is None:
         view, retired = await _retired(context, platform_id, account), True
-    document: api.OneConnection = {
+    return {
         **context.head(),
-        "connection": _connection(context.board(), view, context.now()),
+        "connection": _connection(context.board(), view, context.now(), retired=retired),
         "retired": retired,
         "uptime": await _uptime(context, view),
         **facts.details(view.state),
     }
-    return json_response(document)
 
 
-async def explanation(context: ApiContext, query: OneQuery) -> web.Response:
+async def explanation(context: ApiContext, query: OneQuery) -> Mapping[str, object]:
     """Why a connection is believed to be what it is; the document of `explain --json`."""
     view, retired = context.watched(query.platform_id, query.account), False
     if view is None:
@@ -166,23 +158,23 @@ async def explanation(context: ApiContext, query: OneQuery) -> web.Response:
     number, present = view.connection.id, context.present
     records = await context.query(lambda reader: notification_records(reader, number, _NOTIFICATIONS))
     report = replace(present.report(view, context.board().snapshot, retired=retired), notifications=records)
+    report = replace(report, scope_deliveries=await context.query(lambda reader: scope_deliveries(reader, report.above)))
     sections = explain(report, context.now(), context.policy())
-    return json_response({**context.head(), **as_document(report, sections, context.now())})
+    return {**context.head(), **as_document(report, sections, context.now())}
 
 
-async def forecast(context: ApiContext, query: ForecastQuery) -> web.Response:
+async def forecast(context: ApiContext, query: ForecastQuery) -> api.ForecastAnswer:
     """What is notified within the next 14 days if nobody does anything."""
     expected, board, criteria = await context.present.forecast(), context.board(), _filter_of(query)
     kept = {view.connection.id for status, view in board.ordered if criteria.match(view, status)}
     messages = enumerate(expected.about(lambda connection: connection.id in kept), start=1)
     found = [(number, event) for number, events in messages for event in events]
-    document: api.ForecastAnswer = {
+    return {
         **context.head(),
         "until": iso_utc(expected.until),
         "total": len(found),
         "notifications": [facts.forecast(event, number) for number, event in found[: query.limit]],
     }
-    return json_response(document)
 
 
 async def _uptime(context: ApiContext, view: ConnectionView) -> UptimeFacts | None:
@@ -195,15 +187,10 @@ async def _uptime(context: ApiContext, view: ConnectionView) -> UptimeFacts | No
 
 async def _retired(context: ApiContext, platform_id: str, account: str | None) -> ConnectionView:
     known = await context.known(platform_id, account)
-
-    def read(reader: Reader) -> ConnectionState:
-        stored = read_state(reader, known.id)
-        return with_last_checks(stored[1] if stored is not None else ConnectionState(), list_checks(reader, known.id, _LAST_CHECKS))
-
-    return ConnectionView(known, await context.query(read))
+    return ConnectionView(known, await context.query(lambda reader: read_last_known(reader, known.id)))
 
 
-async def preflight(context: ApiContext, query: PreflightQuery) -> web.Response:
+async def preflight(context: ApiContext, query: PreflightQuery) -> api.Preflights:
     """Whether connections can be relied on for a post, by stored results; nothing is tested."""
     if not query.ids and not query.label:
         raise ApiProblem(400, "ids is required, or label", field="ids")
@@ -218,8 +205,7 @@ async def preflight(context: ApiContext, query: PreflightQuery) -> web.Response:
     results = [_preflight(context, platform_id, views.get(platform_id, ()), query) for platform_id in ids]
     results += [_result(context, view, query) for view in _labelled(context, query) if view.connection.platform_id not in ids]
     answer = overall(Readiness(result["answer"]) for result in results)
-    document: api.Preflights = {**context.head(), "answer": answer, "connections": results}
-    return json_response(document)
+    return {**context.head(), "answer": answer, "connections": results}
 
 
 def _preflight(context: ApiContext, platform_id: str, views: Sequence[ConnectionView], query: PreflightQuery) -> Preflight:

@@ -30,7 +30,8 @@ _ROWS = 100
 _SPAN = r"^(?:[0-9]{1,3}d|[0-9]{1,4}[hms])$"
 _INSTANT = r"^[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}(?::[0-9]{2})?Z$"
 _UNPRINTABLE = re.compile(r"[\x00-\x1f\x7f\ud800-\udfff]")
-_DIGITS = re.compile(r"[0-9]{1,16}")
+_DIGITS = re.compile(r"-?[0-9]+")
+_MOST_DIGITS = 16
 _DISPLAY_STATUSES = [*map(str, DisplayStatus), TROUBLE]
 _MOST = 2**63 - 1
 _LIKE = 0.3
@@ -43,6 +44,8 @@ Place = tuple[Part, ...]
 def _number(text: str) -> int:
     if not _DIGITS.fullmatch(text):
         raise ValueError("must be a whole number")
+    if len(text) > _MOST_DIGITS:
+        raise ValueError("has too many digits")
     return int(text)
 
 
@@ -274,12 +277,7 @@ def fields_of(model: type[Query]) -> Mapping[str, FieldInfo]:
 
 
 def parse(model: type[Parsed], path: Mapping[str, str], query: Iterable[tuple[str, str]]) -> Parsed:
-    """
-    The parameters of a request.
-
-    Raises:
-        ApiProblem: one is unknown, malformed, missing, or given too often; says what is allowed.
-    """
+    """The parameters of a request. Raises ApiProblem for one that is unknown, malformed, missing, or given too often."""
     fields = fields_of(model)
     texts: dict[str, list[str]] = {}
     for name, text in query:
@@ -349,12 +347,7 @@ def encode(name: str, parts: Sequence[Part]) -> str:
 
 
 def decode(name: str, kinds: Sequence[type[Part]], text: str) -> Place:
-    """
-    The parts that `encode` was given.
-
-    Raises:
-        ValueError: it is not a cursor of this list.
-    """
+    """The parts that `encode` was given. Raises ValueError when *text* is not a cursor of this list."""
     refused = ValueError("is not a cursor of this list; begin again without it")
     try:
         document = json.loads(base64.b64decode(text + "=" * (-len(text) % 4), altchars=b"-_", validate=True))

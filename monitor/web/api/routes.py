@@ -1,6 +1,6 @@
 """Every route of the API, once: its parameters, its handler and the shape of its answer."""
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,6 +11,9 @@ from monitor.web.api import badges, history, live, parameters
 from monitor.web.api.context import ApiContext
 from monitor.web.api.parameters import Query
 
+Answer = Mapping[str, object] | web.Response
+"""A document, or the response itself."""
+
 
 @dataclass(frozen=True, slots=True)
 class ApiRoute:
@@ -20,8 +23,6 @@ class ApiRoute:
     Attributes:
         path: `{name}` stands for a parameter.
         operation: its name for clients that are generated from the description.
-        summary: one line for readers of the description.
-        answer: the handler.
         query: its parameters, those in the path included.
         shape: what the answer holds; None: a badge.
         refusals: the statuses that it answers with besides those that all do.
@@ -30,7 +31,7 @@ class ApiRoute:
     path: str
     operation: str
     summary: str
-    answer: Callable[[ApiContext, Any], Awaitable[web.Response]]
+    answer: Callable[[ApiContext, Any], Awaitable[Answer]]
     query: type[Query] = Query
     shape: type | None = None
     refusals: tuple[int, ...] = ()

@@ -1,6 +1,6 @@
 """Adds the API and the badges to the application: each route described once (`routes`) and published as OpenAPI (`openapi`)."""
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 
 from aiohttp import web
 
@@ -9,7 +9,7 @@ from monitor.web.api.context import ApiContext, json_response
 from monitor.web.api.openapi import INDEX, PATH, REFERENCE, description
 from monitor.web.api.parameters import Parsed, Query, parse
 from monitor.web.api.problems import ApiProblem, problem
-from monitor.web.api.routes import ROUTES
+from monitor.web.api.routes import ROUTES, Answer
 from monitor.web.urls import Handler, route
 
 _UNKNOWN = "/{folder:api|badges}/{path:(?s:.*)}"
@@ -22,29 +22,29 @@ def api_routes(context: ApiContext) -> list[web.RouteDef]:
     return [*answers, *own, route(_UNKNOWN, _refuse)]
 
 
-def _handler(context: ApiContext, model: type[Parsed], answer: Callable[[ApiContext, Parsed], Awaitable[web.Response]]) -> Handler:
+def _handler(context: ApiContext, model: type[Parsed], answer: Callable[[ApiContext, Parsed], Awaitable[Answer]]) -> Handler:
     async def respond(request: web.Request) -> web.StreamResponse:
         try:
-            return await answer(context, parse(model, request.match_info, request.query.items()))
+            found = await answer(context, parse(model, request.match_info, request.query.items()))
+            return found if isinstance(found, web.Response) else json_response(found)
         except ApiProblem as refused:
             return refused.response()
 
     return respond
 
 
-async def _list(context: ApiContext, _: Query) -> web.Response:
+async def _list(context: ApiContext, _: Query) -> api.Routes:
     """Every route with its summary."""
     listed: list[api.RouteSummary] = [
         {"method": method.upper(), "path": path, "summary": operation["summary"]}
         for path, operations in description()["paths"].items()
         for method, operation in operations.items()
     ]
-    document: api.Routes = {**context.head(), "description": PATH, "reference": REFERENCE, "routes": listed}
-    return json_response(document)
+    return {**context.head(), "description": PATH, "reference": REFERENCE, "routes": listed}
 
 
-async def _describe(_: ApiContext, __: Query) -> web.Response:
-    return json_response(description())
+async def _describe(_: ApiContext, __: Query) -> Mapping[str, object]:
+    return description()
 
 
 async def _refuse(_: web.Request) -> web.Response:

@@ -10,7 +10,7 @@ from aiohttp import web
 from monitor.clock import Clock
 from monitor.domain.events import incident_key
 from monitor.domain.silencing.acceptance import acceptable
-from monitor.domain.views.snapshot import IncidentView
+from monitor.domain.views.snapshot import ConnectionView
 from monitor.errors import StoreError
 from monitor.text.format import moment, one_line, short_name, subject_name, title_of
 from monitor.text.links import connection_path
@@ -35,7 +35,6 @@ class ActionForm:
 
     Attributes:
         back: the page it belongs to, relative to the root.
-        asks_reason: whether the form has a field for the reason.
         run: does it, with author and reason; returns what was done, and the path of the action that undoes it, or "".
         leads_to: the address elsewhere that follows when it is done; empty: a page says what was done.
     """
@@ -87,12 +86,7 @@ async def _result(request: web.Request, actions: Actions, form: ActionForm) -> t
 
 
 class ActionPages:
-    """
-    The forms.
-
-    Args:
-        actions: does what they say; None while `web.actions` is off: then there are none.
-    """
+    """The forms. *actions*: does what they say; None while `web.actions` is off: then there are none."""
 
     def __init__(
         self, pages: Pages, snapshots: SnapshotCache, actions: Callable[[], Actions | None], clock: Clock, instance: Callable[[], str]
@@ -106,10 +100,10 @@ class ActionPages:
     def routes(self) -> list[web.RouteDef]:
         """Every form; the server lets POST through to these only."""
         return [
-            route(f"/actions/check/{_KEY}", self._handler(self._check)),
-            route(f"/actions/reconnect/{_KEY}", self._handler(self._reconnect)),
-            route(f"/actions/silence/{_KEY}", self._handler(self._silence)),
-            route(f"/actions/accept-permissions/{_KEY}", self._handler(self._accept_permissions)),
+            route(f"/actions/check/{_KEY}", self._of_view(_check)),
+            route(f"/actions/reconnect/{_KEY}", self._of_view(_reconnect)),
+            route(f"/actions/silence/{_KEY}", self._of_view(_silence)),
+            route(f"/actions/accept-permissions/{_KEY}", self._of_view(_accept_permissions)),
             route("/actions/acknowledge/{key:[^/]+}", self._handler(self._acknowledge)),
             route("/actions/end-silence/{number:[0-9]{1,15}}", self._handler(self._end_silence)),
         ]
@@ -154,72 +148,23 @@ class ActionPages:
     ) -> web.Response:
         root = "../" * (request.path.count("/") - 1)
         token = "" if done else actions.forms.issue(request[ACTOR], request.path)
-        body = self._pages.action(
-            board, self._clock.now(), root, form=form, token=token, problem=problem, field=field, done=done, undo=undo
+        body = self._pages.render(
+            "action.html", board, self._clock.now(), root, form=form, token=token, problem=problem, field=field, done=done, undo=undo
         )
         return web.Response(status=status, body=body, headers=_headers(form))
 
-    def _reconnect(self, request: web.Request, board: StatusBoard, actions: Actions) -> ActionForm | None:
-        view, dashboard = board.find(connection_key(request)), actions.dashboard()
-        if view is None or not dashboard:
-            return None
-        connection = view.connection
+    def _of_view(self, form_of: Callable[[ConnectionView, Actions], ActionForm | None]) -> Callable[[web.Request], Any]:
+        """The handler of a form about one connection; *form_of* makes the form."""
 
-        async def run(author: str, _: str) -> tuple[str, str]:
-            await actions.check(connection, author, following=dashboard)
-            return "", ""
+        def found(request: web.Request, board: StatusBoard, actions: Actions) -> ActionForm | None:
+            view = board.find(connection_key(request))
+            return form_of(view, actions) if view is not None else None
 
-        text = "It is tested every few seconds for two minutes from now on, so that its page shows it heal."
-        title = f"Reconnect {short_name(connection, view.state)} at PostPost?"
-        return ActionForm(title, text, "Go to PostPost", connection_path(connection), False, run, dashboard)
-
-    def _check(self, request: web.Request, board: StatusBoard, actions: Actions) -> ActionForm | None:
-        view = board.find(connection_key(request))
-        if view is None:
-            return None
-        connection = view.connection
-
-        async def run(author: str, _: str) -> tuple[str, str]:
-            await actions.check(connection, author)
-            return "It is tested now, and every few seconds for two minutes.", ""
-
-        text = "It is tested within the limits of its account, and again every few seconds for two minutes: so one sees it heal."
-        return ActionForm(f"Test {short_name(connection, view.state)} now?", text, "Test now", connection_path(connection), False, run)
-
-    def _silence(self, request: web.Request, board: StatusBoard, actions: Actions) -> ActionForm | None:
-        view = board.find(connection_key(request))
-        if view is None:
-            return None
-        connection = view.connection
-
-        async def run(author: str, reason: str) -> tuple[str, str]:
-            silence = await actions.silence(connection, author, reason)
-            return f"Silenced until {moment(silence.ends_at)} by {author}.", f"actions/end-silence/{silence.id}"
-
-        text = "Its notifications are suppressed for two hours; it is checked all the same."
-        title = f"Silence {short_name(connection, view.state)} for two hours?"
-        return ActionForm(title, text, "Silence 2 h", connection_path(connection), True, run)
-
-    def _accept_permissions(self, request: web.Request, board: StatusBoard, actions: Actions) -> ActionForm | None:
-        view = board.find(connection_key(request))
-        if view is None:
-            return None
-        connection, lost = view.connection, one_line(", ".join(acceptable(view.connection, view.state)), 300)
-
-        async def run(author: str, reason: str) -> tuple[str, str]:
-            acceptance = await actions.accept_loss(view, author, reason)
-            return f"Accepted by {author}: it no longer needs {one_line(', '.join(acceptance.permissions), 300)}.", ""
-
-        text = (
-            f"It lacks {lost}, which is then no longer required, and the incident closes."
-            if lost
-            else "It lacks nothing that can be accepted."
-        )
-        title = f"Accept the lost permissions of {short_name(connection, view.state)}?"
-        return ActionForm(title, text, "Accept", connection_path(connection), True, run)
+        return self._handler(found)
 
     def _acknowledge(self, request: web.Request, board: StatusBoard, actions: Actions) -> ActionForm | None:
-        incident = self._incident(board, request.match_info["key"])
+        key, instance = request.match_info["key"], self._instance()
+        incident = next((each for each in board.snapshot.incidents if incident_key(each.incident, instance) == key), None)
         if incident is None:
             return None
         view = board.numbered().get(incident.connection_id or 0)
@@ -233,10 +178,6 @@ class ActionPages:
         text = "Its reminders stop until it closes or becomes worse. That it closed is notified as usual."
         return ActionForm(f"Acknowledge the incident of {one_line(about, 200)}?", text, "Acknowledge", "incidents", True, run)
 
-    def _incident(self, board: StatusBoard, key: str) -> IncidentView | None:
-        instance = self._instance()
-        return next((each for each in board.snapshot.incidents if incident_key(each.incident, instance) == key), None)
-
     def _end_silence(self, request: web.Request, _: StatusBoard, actions: Actions) -> ActionForm | None:
         number = int(request.match_info["number"])
 
@@ -246,3 +187,53 @@ class ActionPages:
 
         text = "What it suppressed and is still due is sent."
         return ActionForm(f"End silence {number}?", text, "End it", "incidents", False, run)
+
+
+def _reconnect(view: ConnectionView, actions: Actions) -> ActionForm | None:
+    connection, dashboard = view.connection, actions.dashboard()
+    if not dashboard:
+        return None
+
+    async def run(author: str, _: str) -> tuple[str, str]:
+        await actions.check(connection, author, following=dashboard)
+        return "", ""
+
+    text = "It is tested every few seconds for two minutes from now on, so that its page shows it heal."
+    title = f"Reconnect {short_name(connection, view.state)} at PostPost?"
+    return ActionForm(title, text, "Go to PostPost", connection_path(connection), False, run, dashboard)
+
+
+def _check(view: ConnectionView, actions: Actions) -> ActionForm:
+    connection = view.connection
+
+    async def run(author: str, _: str) -> tuple[str, str]:
+        await actions.check(connection, author)
+        return "It is tested now, and every few seconds for two minutes.", ""
+
+    text = "It is tested within the limits of its account, and again every few seconds for two minutes: so one sees it heal."
+    return ActionForm(f"Test {short_name(connection, view.state)} now?", text, "Test now", connection_path(connection), False, run)
+
+
+def _silence(view: ConnectionView, actions: Actions) -> ActionForm:
+    connection = view.connection
+
+    async def run(author: str, reason: str) -> tuple[str, str]:
+        silence = await actions.silence(connection, author, reason)
+        return f"Silenced until {moment(silence.ends_at)} by {author}.", f"actions/end-silence/{silence.id}"
+
+    text = "Its notifications are suppressed for two hours; it is checked all the same."
+    title = f"Silence {short_name(connection, view.state)} for two hours?"
+    return ActionForm(title, text, "Silence 2 h", connection_path(connection), True, run)
+
+
+def _accept_permissions(view: ConnectionView, actions: Actions) -> ActionForm:
+    connection, lost = view.connection, one_line(", ".join(acceptable(view.connection, view.state)), 300)
+
+    async def run(author: str, reason: str) -> tuple[str, str]:
+        acceptance = await actions.accept_loss(view, author, reason)
+        return f"Accepted by {author}: it no longer needs {one_line(', '.join(acceptance.permissions), 300)}.", ""
+
+    required = f"It lacks {lost}, which is then no longer required, and the incident closes."
+    title = f"Accept the lost permissions of {short_name(connection, view.state)}?"
+    text = required if lost else "It lacks nothing that can be accepted."
+    return ActionForm(title, text, "Accept", connection_path(connection), True, run)

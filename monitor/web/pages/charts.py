@@ -53,7 +53,6 @@ class Bar:
     Attributes:
         percent: the uptime; empty when no time counts.
         counted: of how much time the uptime is, where that is not nearly all of it: `of the 51s counted`.
-        text: the whole bar as one sentence.
         troubled: the first days with downtime, newest first.
     """
 
@@ -73,7 +72,8 @@ def bar_of(days: Sequence[DayUptime], now: datetime, outage: OpenOutage | None =
     uptimes = [(at, _of_day(known.get(at, NOTHING), at, outage, now)) for at in (today - n * _DAY for n in range(DAYS - 1, -1, -1))]
     if not any(uptime.ok or uptime.down or uptime.excluded for _, uptime in uptimes):
         return None
-    slots = tuple(_slot(at, uptime) for at, uptime in uptimes)
+    judged = ((at, *_judged(uptime)) for at, uptime in uptimes)
+    slots = tuple(Slot(at, tone, f"{day(at)}: {note}", note) for at, tone, note in judged)
     troubled = [slot for slot in reversed(slots) if slot.tone in (Tone.BAD, Tone.WARN)]
     total = sum((uptime for _, uptime in uptimes), NOTHING)
     share, counted = _share(total), counted_text(total, DAYS * _DAY)
@@ -110,11 +110,7 @@ class WindowUptime:
 
 
 def windows_of(uptimes: Mapping[str, Uptime], now: datetime, outage: OpenOutage | None = None) -> tuple[WindowUptime, ...]:
-    """
-    The periods that end now, the shortest first, and the uptime in each; empty when no time counts.
-
-    Of those that are longer than the time that counts only the first is shown.
-    """
+    """The periods that end now, the shortest first, with their uptime; of those longer than the counted time only the first."""
     windows: list[WindowUptime] = []
     known: timedelta | None = None
     for name, title in _WINDOWS.items():
@@ -138,11 +134,6 @@ def counted_text(uptime: Uptime, length: timedelta) -> str:
 
 def _share(uptime: Uptime) -> str:
     return "" if uptime.ratio is None else percent(uptime.ratio)
-
-
-def _slot(at: date, uptime: Uptime) -> Slot:
-    tone, note = _judged(uptime)
-    return Slot(at, tone, f"{day(at)}: {note}", note)
 
 
 def _judged(uptime: Uptime) -> tuple[Tone | None, str]:
@@ -176,10 +167,7 @@ class Spark:
 
     Attributes:
         points: as SVG writes them.
-        last: the duration of the last check.
-        text: the whole line as one sentence.
         top: the duration at the upper edge.
-        since, until: the first and the last check.
         failed, clipped: where checks failed, and where one took longer than `top`.
     """
 

@@ -45,7 +45,7 @@ class ConnectionQuery:
     @classmethod
     def of(cls, query: Mapping[str, str]) -> "ConnectionQuery":
         """The parameters in *query*; malformed ones are ignored."""
-        before, incidents = _number(query.get("before", "")), _number(query.get("incidents", ""))
+        before, incidents = number_in(query.get("before", "")), number_in(query.get("incidents", ""))
         response = query.get("response", "")
         return cls(_day(query.get("day", "")), _moment(before), incidents, response if response in RESPONSE_WINDOWS else "")
 
@@ -81,12 +81,11 @@ class Profile:
 
     Attributes:
         past: whether the database could be read; without it everything below is empty.
-        windows: periods that end now, and the uptime in each.
-        cards: what is wrong above the connection.
         explanation: why it is believed to be as it is shown.
-        trail: what operators did about it.
         acceptable: the lost permissions that an operator may accept.
         response: the chart of the chosen window of response times; None where there are too few checks.
+        counted_until: up to when the uptime has been added up.
+        unacknowledged: the open incidents that nobody acknowledged: title, and the part of an address that names it.
         older_checks, older_incidents: where there are more; empty where there are none.
     """
 
@@ -107,6 +106,8 @@ class Profile:
     trail: tuple[TrailEntry, ...] = ()
     acceptable: tuple[str, ...] = ()
     response: ResponseChart | None = None
+    counted_until: datetime | None = None
+    unacknowledged: tuple[tuple[str, str], ...] = ()
 
     @property
     def responses(self) -> tuple[tuple[str, str, bool], ...]:
@@ -126,12 +127,7 @@ def profile_of(
     cards: tuple[Card, ...] = (),
     performed: tuple[Performed, ...] = (),
 ) -> Profile:
-    """
-    The page of one connection, *watched* or retired.
-
-    *outage_of* gives its open outage for the moment up to which the uptime has been added up, *cards* is what is wrong above it,
-    *performed* what operators did that left no row.
-    """
+    """The page of one connection, *watched* or retired; *outage_of* gives its open outage, *performed* what left no row."""
     view = row.view
     lost = acceptable(view.connection, view.state) if watched else ()
     empty = Profile(
@@ -157,6 +153,7 @@ def profile_of(
         trail=trail_of(view.connection, past.acks, past.silences, performed, now, past.accepted),
         acceptable=lost,
         response=chart_of(past.response, window, now) if window is not None else None,
+        counted_until=past.trend.until,
     )
 
 
@@ -207,7 +204,8 @@ def _day(text: str) -> date | None:
     return None if day == date.max else day
 
 
-def _number(text: str) -> int | None:
+def number_in(text: str) -> int | None:
+    """The number in an address; None for anything else."""
     return int(text) if text.isascii() and text.isdigit() and len(text) <= _MOST_DIGITS else None
 
 

@@ -45,11 +45,7 @@ END:VEVENT
 
 
 def pieces_of(endings: Iterable[Ending], instance: str, now: datetime, root: str) -> Iterator[bytes]:
-    """
-    The calendar of these ends, a few events at a time: thousands take long.
-
-    *instance* tells the events of two monitors apart, *root* is the address of the status page.
-    """
+    """The calendar of these ends, a few events at a time; *instance* makes ids unique, *root* is the address of the status page."""
     head, end, _ = _calendar().to_ical().partition(_END)
     yield head
     waiting = iter(endings)

@@ -5,6 +5,7 @@ import re
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
+from typing import TypeVar
 
 from monitor.clock import Clock
 from monitor.db import (
@@ -27,16 +28,17 @@ from monitor.db import (
     list_incidents,
     list_notifications,
     read_connections,
-    read_state,
+    read_last_known,
     response_times,
     silences_since,
-    with_last_checks,
 )
 from monitor.db import uptime as uptime_queries
 from monitor.domain.connections import Connection
 from monitor.domain.events import Topic
 from monitor.domain.policy import Policy
 from monitor.domain.routing.rules import UserLabels
+from monitor.domain.scopes.key import ScopeKey
+from monitor.domain.scopes.state import ScopeState
 from monitor.domain.silencing.acceptance import Acceptance
 from monitor.domain.silencing.acks import Ack
 from monitor.domain.silencing.silences import Silence
@@ -44,6 +46,7 @@ from monitor.domain.uptime import DayUptime, OpenOutage, Uptime
 from monitor.domain.views.snapshot import ConnectionView, Snapshot
 from monitor.errors import StoreError
 from monitor.logs import get_logger
+from monitor.schemas.explanation import scope_deliveries
 from monitor.web.db_access import ReadLimiter
 from monitor.web.pages.charts import Bar, Spark, bar_of, spark_of
 from monitor.web.pages.past import history_begins_at, snapshot_at
@@ -51,6 +54,8 @@ from monitor.web.pages.response import MOST_CHECKS, ResponseWindow
 from monitor.web.urls import Key
 
 _log = get_logger(__name__)
+
+T = TypeVar("T")
 
 CHECKS_SHOWN = 25
 DAY_CHECKS_SHOWN = 200
@@ -60,7 +65,6 @@ NOTIFICATIONS_SHOWN = 30
 _UNUSABLE = re.compile(r"[\x00\ud800-\udfff]")
 _DAYS = timedelta(days=90)
 _ROW_CHECKS = 40
-_LAST_CHECKS = 50
 _PAGE_CHECKS = 200
 _FRESH_SECONDS = 30.0
 _REMEMBERED = 2000
@@ -92,7 +96,6 @@ class HistoryQuery:
 
     Attributes:
         checks_before: only checks that ended before it.
-        checks_since: only checks that ended at it or later.
         incidents_before: only incidents with a smaller id.
         response: the window of the response times, other than the last checks.
     """
@@ -141,12 +144,7 @@ class SuppressedBy:
 
 @dataclass(frozen=True, slots=True)
 class StoredIncidents:
-    """
-    Closed incidents, newest first, and what suppresses the notifications of open ones.
-
-    Attributes:
-        connections: number to connection of the closed ones, retired connections included.
-    """
+    """Closed incidents, newest first, their *connections* by number, retired ones too, and what suppresses notifications of open ones."""
 
     closed: tuple[IncidentRow, ...]
     more: bool
@@ -164,12 +162,7 @@ class Archive:
         self._retry_at = 0.0
 
     async def sparklines(self, outages: Mapping[int, Callable[[datetime | None], OpenOutage | None]]) -> Mapping[int, SparklineRow]:
-        """
-        Connection number to the charts of its row: half a minute old at most, or older while the database can't be read.
-
-        The list does not wait long for its charts, and a failed read is not retried at once. *outages*: connection number to what
-        gives its open outage; one that begins or ends is shown at once.
-        """
+        """Connection number to the charts of its row, half a minute old at most; *outages*: number to what gives its open outage."""
         now, today = self._clock.monotonic(), self._clock.now()
         down = {number: outage_of(None) is not None for number, outage_of in outages.items()}
         stale = [number for number in outages if not self._is_fresh(number, now, down=down[number])]
@@ -199,34 +192,29 @@ class Archive:
         """The retired connection of this account, managed user and platform id, as it was last known."""
         if _UNUSABLE.search("".join(key)):
             return None
-        try:
-            return await self._reads.run(lambda reader: _retired(reader, key))
-        except StoreError as error:
-            _log.debug("web.read_failed", error=str(error))
-            return None
+        return await self._read(lambda reader: _retired(reader, key))
+
+    async def scope_deliveries(self, above: Sequence[ScopeState]) -> Mapping[ScopeKey, str]:
+        """What became of the notifications of open scopes."""
+        return await self._read(lambda reader: scope_deliveries(reader, above)) or {}
 
     async def snapshot(self, at: datetime, policy: Policy, present: Snapshot) -> tuple[Snapshot, datetime | None] | None:
         """What was known at a moment, with the names of the *present*, and since when there is history."""
-        try:
-            return await self._reads.run(lambda reader: (snapshot_at(reader, at, policy, present), history_begins_at(reader)))
-        except StoreError as error:
-            _log.debug("web.read_failed", error=str(error))
-            return None
+        return await self._read(lambda reader: (snapshot_at(reader, at, policy, present), history_begins_at(reader)))
 
     async def connection(self, connection_id: int, query: HistoryQuery) -> ConnectionHistory | None:
         """The past of one connection."""
         now = self._clock.now()
-        try:
-            return await self._reads.run(lambda reader: _past(reader, connection_id, query, now))
-        except StoreError as error:
-            _log.debug("web.read_failed", error=str(error))
-            return None
+        return await self._read(lambda reader: _past(reader, connection_id, query, now))
 
     async def incidents(self, before_id: int | None) -> StoredIncidents | None:
         """Closed incidents with ids below *before_id*, and what is suppressed now."""
         now = self._clock.now()
+        return await self._read(lambda reader: _incidents(reader, before_id, now))
+
+    async def _read(self, work: Callable[[Reader], T]) -> T | None:
         try:
-            return await self._reads.run(lambda reader: _incidents(reader, before_id, now))
+            return await self._reads.run(work)
         except StoreError as error:
             _log.debug("web.read_failed", error=str(error))
             return None
@@ -270,9 +258,8 @@ def _past(reader: Reader, connection_id: int, query: HistoryQuery, now: datetime
 
 def _retired(reader: Reader, key: Key) -> ConnectionView | None:
     for connection in read_connections(reader, key[2], retired=True):
-        stored = read_state(reader, connection.id) if connection.key == key else None
-        if stored is not None:
-            return ConnectionView(connection, with_last_checks(stored[1], list_checks(reader, connection.id, _LAST_CHECKS)))
+        if connection.key == key:
+            return ConnectionView(connection, read_last_known(reader, connection.id))
     return None
 
 

@@ -28,11 +28,7 @@ from monitor.domain.views.snapshot import IncidentView, Snapshot
 
 
 def snapshot_at(reader: Reader, at: datetime, policy: Policy, present: Snapshot) -> Snapshot:
-    """
-    What was known at *at*, as far as rows tell; of an incident that changed its level later only the last level is known.
-
-    *present* has the names. Suspicions are not recorded.
-    """
+    """What was known at *at*, as far as rows tell: last levels, no suspicions. *present* has the names."""
     checks = last_checks_at(reader, at)
     conclusive = {number: check for number, check in checks.items() if outcome_of(check.reason) is not Outcome.INCONCLUSIVE}
     if len(conclusive) < len(checks):
@@ -43,13 +39,12 @@ def snapshot_at(reader: Reader, at: datetime, policy: Policy, present: Snapshot)
     connections.sort(key=lambda each: (each.account_label, each.platform, each.platform_id))
     known = {connection.id: connection for connection in connections}
     incidents = tuple(_incident(row, known) for row in incidents_at(reader, at) if row.connection_id is None or row.connection_id in known)
-    seen = [(one, *_observed(checks.get(one.id), conclusive.get(one.id))) for one in connections]
+    seen = [(one, _observation(checks.get(one.id)), *_evidence(conclusive.get(one.id))) for one in connections]
     scopes = {ScopeKey.parse(one.incident.subject) for one in incidents if one.connection_id is None}
     states = {view.connection.id: view.state for view in present.connections}
     for number in known.keys() - states.keys():
-        stored = read_state(reader, number)
-        if stored is not None:
-            states[number] = stored[1]
+        if (state := read_state(reader, number)) is not None:
+            states[number] = state
     return Snapshot(
         at,
         views_at(seen, incidents, at, policy, states),
@@ -79,18 +74,14 @@ def _controls_at(reader: Reader, incidents: Iterable[IncidentView], at: datetime
     return Controls().with_requests(silences, [one for one in acks if one.at <= at and (one.topic, one.subject, one.number) in opened])
 
 
-def _observed(last: CheckRow | None, evidence: CheckRow | None) -> tuple[Observation | None, Observation | None, TokenLife]:
-    return (_observation(last) if last is not None else None, *_evidence(evidence))
-
-
 def _evidence(check: CheckRow | None) -> tuple[Observation | None, TokenLife]:
-    return (_observation(check), parse_token_life(check.token)) if check is not None else (None, TokenLife())
+    return _observation(check), parse_token_life(check.token) if check is not None else TokenLife()
 
 
-def _observation(check: CheckRow) -> Observation:
-    return Observation(check.connection_id, check.at, check.at, Verdict(check.reason, check.detail))
+def _observation(check: CheckRow | None) -> Observation | None:
+    return Observation(check.connection_id, check.at, check.at, Verdict(check.reason, check.detail)) if check is not None else None
 
 
 def _incident(row: IncidentRow, connections: Mapping[int, Connection]) -> IncidentView:
-    connection = connections.get(row.connection_id) if row.connection_id is not None else None
+    connection = connections.get(row.connection_id or 0)
     return IncidentView(row.incident, row.scope, row.connection_id, row.level, row.severity, row.reason, row.detail, connection)

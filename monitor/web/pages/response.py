@@ -72,7 +72,6 @@ class ResponseChart:
     Response time in a box of `WIDTH` by `HEIGHT`.
 
     Attributes:
-        line, stems: the medians, and from each median to the worst, as SVG paths.
         failed, clipped: where checks failed, and where the worst took longer than `top`.
         top, half: the durations at the upper edge and in the middle; 0 is at the lower one.
         ticks: when each part of the time axis begins, and that as text in UTC; the parts are of one width.

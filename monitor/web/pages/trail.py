@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from monitor.domain.connections import Connection
-from monitor.domain.routing.rules import covers
+from monitor.domain.routing.matchers import covers
 from monitor.domain.silencing.acceptance import Acceptance
 from monitor.domain.silencing.acks import Ack
 from monitor.domain.silencing.silences import Silence
@@ -35,15 +35,11 @@ def trail_of(
     accepted: Iterable[Acceptance] = (),
 ) -> tuple[TrailEntry, ...]:
     """The actions about *connection*: those of the database, made at the command line too, and those of this run of the monitor."""
-    entries = [*_acknowledged(acks), *_silenced(connection, silences, now)]
+    entries = [*_silenced(connection, silences, now)]
+    entries += [TrailEntry(each.at, each.author, f"acknowledged incident {each.number} of its {each.topic}", each.reason) for each in acks]
     entries += [TrailEntry(each.at, each.author, _PERFORMED[each.action]) for each in performed]
     entries += [TrailEntry(each.at, each.author, f"accepted that it lacks {', '.join(each.permissions)}", each.reason) for each in accepted]
     return tuple(sorted(entries, key=lambda entry: entry.at, reverse=True)[:_MOST_SHOWN])
-
-
-def _acknowledged(acks: Iterable[Ack]) -> Iterator[TrailEntry]:
-    for ack in acks:
-        yield TrailEntry(ack.at, ack.author, f"acknowledged incident {ack.number} of its {ack.topic}", ack.reason)
 
 
 def _silenced(connection: Connection, silences: Iterable[Silence], now: datetime) -> Iterator[TrailEntry]:

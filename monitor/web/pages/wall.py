@@ -1,8 +1,4 @@
-"""
-The wall: every connection as a small square of one drawing, grouped.
-
-What is worse is larger, so that the colour is not the only cue.
-"""
+"""The wall: every connection as a small square of one drawing, grouped; what is worse is larger."""
 
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
@@ -25,12 +21,7 @@ _SIZES = {Tone.BAD: 1.0, Tone.WARN: 0.9, Tone.GOOD: 0.7, Tone.IDLE: 0.5}
 
 @dataclass(frozen=True, slots=True)
 class Square:
-    """
-    One connection.
-
-    Attributes:
-        kind: its tone; `expiring` of one that works and whose token ends soon, with `critical` where that is.
-    """
+    """One connection. *kind*: its tone; `expiring` of one that works and whose token ends soon, with `critical` where that is."""
 
     x: float
     y: float

@@ -23,7 +23,6 @@ from monitor.text.token_expiry import has_expired, token_left
 
 _NOW = timedelta(0)
 RETIRED = "No longer watched"
-WAS_WORKING = "Was working"
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,7 +53,6 @@ class ConnectionRow:
     Attributes:
         since, lasting: since when it has its status; None and empty while that is not known now.
         seen: how long ago it was last known, while that is not known now.
-        handled: what operators did about it.
     """
 
     view: ConnectionView
@@ -92,20 +90,18 @@ def row_of(view: ConnectionView, incidents: Sequence[IncidentView], now: datetim
         lasting="" if since is None else brief(now - since),
         countdown=countdown_of(state, incidents, now),
         checked=ago(state.last_check_at, now),
-        next_check="" if view.next_check_at is None else ago(max(view.next_check_at, now), now),
+        next_check=""
+        if view.next_check_at is None
+        else f"next {ago(view.next_check_at, now)}"
+        if view.next_check_at > now
+        else "next due now",
         posted="" if state.last_successful_post_at is None else ago(state.last_successful_post_at, now),
         notes=tuple(_each_once(_notes(view, incidents, now))),
-        seen=ago(state.last_evidence_at, now) if _unknown_now(view, status) and state.last_evidence_at is not None else "",
+        seen=ago(state.last_evidence_at, now)
+        if status is DisplayStatus.UNKNOWN and view.unknown_now and state.last_evidence_at is not None
+        else "",
         handled=tuple(handling_texts(handling, now)),
     )
-
-
-def in_doubt(row: ConnectionRow, now: datetime) -> ConnectionRow:
-    """*row* while what is known of its connection may no longer hold: nothing is green without fresh evidence."""
-    if row.tone is not Tone.GOOD:
-        return row
-    seen = row.view.state.last_evidence_at
-    return replace(row, tone=Tone.IDLE, label=WAS_WORKING, since=None, lasting="", seen="" if seen is None else ago(seen, now))
 
 
 def past_row_of(view: ConnectionView, now: datetime) -> ConnectionRow:
@@ -114,19 +110,15 @@ def past_row_of(view: ConnectionView, now: datetime) -> ConnectionRow:
     state = view.state
     if state.last_check_at is not None and state.last_reason is not None:
         outcome = {Outcome.PASSED: "passed", Outcome.FAILED: "failed"}.get(outcome_of(state.last_reason), "was inconclusive")
-        cause = "" if outcome == "passed" else f": {reason_text(state.last_reason)}"
-        notes.append(Note(f"Its last check, {ago(state.last_check_at, now)}, {outcome}{cause}.", quoted=state.last_detail))
+        why = "" if outcome == "passed" else f": {reason_text(state.last_reason)}"
+        notes.append(Note(f"Its last check, {ago(state.last_check_at, now)}, {outcome}{why}.", quoted=state.last_detail))
     return replace(
         row_of(view, (), now), status=DisplayStatus.UNKNOWN, tone=Tone.IDLE, label=RETIRED, since=None, lasting="", notes=tuple(notes)
     )
 
 
-def _unknown_now(view: ConnectionView, status: DisplayStatus) -> bool:
-    return status is DisplayStatus.UNKNOWN and view.frozen
-
-
 def _since(view: ConnectionView, status: DisplayStatus, incidents: Sequence[IncidentView]) -> datetime | None:
-    if _unknown_now(view, status):
+    if status is DisplayStatus.UNKNOWN and view.unknown_now:
         return None
     worst = worst_of(view, incidents)
     incident = status in (DisplayStatus.ATTENTION, DisplayStatus.EXPIRING) and worst is not None
@@ -188,8 +180,8 @@ def _last_check_note(state: ConnectionState) -> Iterator[Note]:
     if state.last_reason is not None and outcome_of(state.last_reason) is Outcome.INCONCLUSIVE:
         yield Note(f"The last check was inconclusive: {reason_text(state.last_reason)}.")
     elif state.pending is not None and state.health is Health.OK:
-        cause = reason_text(state.last_reason) if state.last_reason is not None else "it failed"
-        yield Note(f"The last check failed and is being confirmed: {cause}.", quoted=state.last_detail)
+        why = reason_text(state.last_reason) if state.last_reason is not None else "it failed"
+        yield Note(f"The last check failed and is being confirmed: {why}.", quoted=state.last_detail)
     elif state.pending is not None and state.pending.health is Health.OK:
         yield Note("The last check passed; one more confirms it.")
 
