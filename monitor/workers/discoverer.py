@@ -25,6 +25,7 @@ from monitor.text import inventory as inventory_text
 
 _log = get_logger(__name__)
 _BATCH = 200
+_APART_SECONDS = 0.1
 _WORKSPACE = "workspace"
 _WIDE = frozenset({Scope.ACCOUNT, Scope.API})
 
@@ -58,7 +59,8 @@ class Discoverer:
         self._own_listing: Listing | None = None
         self._owners: frozenset[str] = frozenset()
         self._failures = 0
-        self._due = clock.monotonic()
+        # All lists at once would hold up the start, and where connections are known there is no hurry.
+        self._due = clock.monotonic() + (config.accounts.index(account) * _APART_SECONDS if self._has_connections() else 0)
 
     async def step(self) -> bool:
         """Read the lists if they are due; returns False: there is never more to do at once."""
@@ -168,7 +170,7 @@ class Discoverer:
         await self._record(user_id, result)
         if isinstance(result.answer, ApiError):
             return result.answer
-        if user_id == self._account.user_id:
+        if user_id == self._account.user_id and self._account.discover == _WORKSPACE:
             self._own_listing = result.answer
         if self._is_owner(user_id, result.answer):
             await self._leave_out_owner(user_id)
