@@ -197,7 +197,7 @@ class Discoverer:
         self._inventories.pop(user_id, None)
         if doubled:
             await self._change(user_id, frozenset(), doubled)
-            await self._notify(user_id, inventory_text.owner_listed(self._user_name(user_id), len(doubled)), len(doubled), Severity.WARNING)
+            await self._notify(user_id, inventory_text.owner_listed(self._user_name(user_id), len(doubled)), len(doubled), Severity.INFO)
 
     async def _record(self, user_id: str, result: ApiResult[Any]) -> None:
         """Record the result for the scopes above the list: without connections, only lists show a rejected key."""
