@@ -452,6 +452,7 @@ class NodeWorkers:
             accounts={name: up for name, up in own.accounts.items() if name in accounts},
             api_up=wide.api_answers() if wide is not None else None,
             outbox={name: view for name, view in own.outbox.items() if name in receivers},
+            notices=tuple(one for one in own.notices if ScopeKey.parse(one.incident.subject).account in accounts),
             unmatched=wide.unmatched if wide is not None else (),
             cluster=self._facts(),
         )
