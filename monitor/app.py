@@ -29,7 +29,7 @@ from monitor.db import Database, read_server
 from monitor.db.cluster.members import conninfo, member_backend
 from monitor.domain.connections import Connection
 from monitor.domain.views.snapshot import Snapshot
-from monitor.errors import AnotherInstance, MonitorError, StoreCorrupt, StoreError, StoreUnavailable, UsageError
+from monitor.errors import AnotherInstance, MonitorError, StoreCorrupt, StoreDenied, StoreError, StoreUnavailable, UsageError
 from monitor.logs import get_logger
 from monitor.metrics import Metrics
 from monitor.runtime import reload_outcome
@@ -63,6 +63,7 @@ _LONGEST_RETRY_SECONDS = 30.0
 _START_ATTEMPT_SECONDS = 300.0
 _STANDBY_PAUSE_SECONDS = 0.5
 _STANDBY_VIEW_SECONDS = 10.0
+_DENIED_ADVICE = "Make the role the owner of the database and its tables, or GRANT it CREATE on the database and on its schema."
 _CLOCK_DIFFERENCE = timedelta(seconds=5)
 
 
@@ -181,9 +182,10 @@ class App:
                     raise
                 await self._stand_by(str(error))
                 pause = _STANDBY_PAUSE_SECONDS
-            except StoreUnavailable as error:
+            except (StoreUnavailable, StoreDenied) as error:
                 await self._database.close()
-                _log.warning("database.start_postponed", error=str(error), retry_seconds=pause)
+                denied = {"advice": _DENIED_ADVICE} if isinstance(error, StoreDenied) else {}
+                _log.warning("database.start_postponed", error=str(error), retry_seconds=pause, **denied)
                 self._postpone(f"Waiting for the database: {error}", pause)
             else:
                 return True

@@ -183,7 +183,15 @@ class Registry(Engine):
     def unmatched_now(self) -> tuple[UnmatchedMatcher, ...]:
         """The matchers that match none of the present connections."""
         found = unmatched(self.config.matches(), self.connections())
-        return tuple(replace(matcher, meant=self._meant(matcher)) for matcher in found)
+        return tuple(replace(matcher, meant=self._meant(matcher), **self._as_written(matcher)) for matcher in found)
+
+    def _as_written(self, matcher: UnmatchedMatcher) -> Mapping[str, str]:
+        """Key and pattern as the configuration has them: names of users, and the keys of selectors."""
+        if matcher.name != "user":
+            return {}
+        users = self.config.users
+        pattern = "|".join(users.get(choice, choice) for choice in matcher.pattern.split("|"))
+        return {"pattern": pattern, "name": "user_id" if matcher.where.startswith("connections ") else "user"}
 
     def _meant(self, matcher: UnmatchedMatcher) -> str:
         """What to write instead: the id of what the API or the configuration calls so, or the nearest known value; empty if none is near."""
