@@ -86,6 +86,7 @@ class Reason(StrEnum):
 
     # our own doing
     MONITOR_INTERNAL = "monitor_internal"
+    STORAGE_FAILED = "storage_failed"
 
 
 class DeliveryReason(StrEnum):
@@ -160,6 +161,10 @@ class UnsafeDatabaseLocation(StoreError):
     """The database's folder or file is none that can be trusted; only a person can put that right."""
 
     exit_code = EXIT_CONFIG
+
+
+class StoreDenied(StoreError):
+    """The role of the database may not do what is needed; the same work succeeds once it may."""
 
 
 class UnsuitableServer(StoreError):

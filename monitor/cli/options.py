@@ -23,6 +23,12 @@ CONFIG = argument(
 )
 JSON = argument("--json", action="store_true", help="print JSON, as docs/reference/command-line.md describes it")
 ACCOUNT = argument("--account", metavar="NAME", help="the account, or account/user, that the id belongs to")
+FILTERS = (
+    argument("--platform", action="append", metavar="NAME", help="filter by platform; may be repeated"),
+    argument("--account", action="append", metavar="NAME", help="filter by account, or account/user; may be repeated"),
+    argument("--label", action="append", metavar="NAME=VALUE", help="filter by label; if repeated, all must match"),
+)
+"""Which connections a verb shows."""
 
 
 def load_config(args: argparse.Namespace) -> Config:

@@ -2,7 +2,7 @@
 
 import re
 import ssl
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import timedelta
 from functools import partial
 from urllib.parse import SplitResult, urlsplit
@@ -118,9 +118,7 @@ def _connections(draft: Draft, warn: Warn) -> None:
     first: dict[tuple[str, str, str], int] = {}
     for index, connection in draft.listed(ConnectionSettings, "connections").items():
         path: Path = ("connections", index)
-        for label in connection.labels:
-            if label in RESERVED:
-                draft.refuse((*path, "labels", label), f"the label {label} has the name of a built-in matcher", "choose another name")
+        _labels(draft, connection.labels, path)
         for position, name in enumerate(connection.require_permissions):
             _spelling(warn, (*path, "require_permissions", position), "permission", name, KNOWN_PERMISSIONS)
         if connection.match is not None:
@@ -135,6 +133,12 @@ def _connections(draft: Draft, warn: Warn) -> None:
         if not connection.id.startswith(connection.platform):
             message = f"{connection.id} starts with upper case; the API lists ids in lower case"
             warn((*path, "id"), message, "copy the id from the list of connections")
+
+
+def _labels(draft: Draft, labels: Iterable[str], path: Path) -> None:
+    for label in labels:
+        if label in RESERVED:
+            draft.refuse((*path, "labels", label), f"the label {label} has the name of a built-in matcher", "choose another name")
 
 
 def _spelling(warn: Warn, path: Path, what: str, given: str, known: Iterable[str]) -> None:
@@ -153,9 +157,7 @@ def _users(draft: Draft, warn: Warn) -> None:  # noqa: ARG001 - the signature of
             place = draft.document.relative(("users", first[user.id]), path)
             draft.refuse((*path, "id"), f"user {user.id} is listed twice (first on {place})", "remove one")
         first.setdefault(user.id, index)
-        for label in user.labels:
-            if label in RESERVED:
-                draft.refuse((*path, "labels", label), f"the label {label} has the name of a built-in matcher", "choose another name")
+        _labels(draft, user.labels, path)
 
 
 def _receivers(draft: Draft, warn: Warn, *, check_template: CheckTemplate) -> None:
@@ -286,7 +288,7 @@ def _header(draft: Draft, name: str, value: str, path: Path) -> None:
 def _routes(draft: Draft, warn: Warn) -> None:
     receivers = draft.names("receivers")
     routed: set[str] = set()
-    matches_all = False
+    before: list[Mapping[str, str]] = []
     routes = draft.listed(RouteSettings, "routes")
     for index, route in routes.items():
         path: Path = ("routes", index)
@@ -296,11 +298,13 @@ def _routes(draft: Draft, warn: Warn) -> None:
             for position, name in enumerate(names):
                 if name not in receivers:
                     draft.refuse((*path, *place, position), f"unknown receiver {name}", suggest(name, receivers, "receivers"))
-        if matches_all:
-            warn(path, "this route is never reached: an earlier one matches everything", "move the route without match to the end")
-        matches_all = matches_all or not route.match
+        if routing.takes_everything(before):
+            warn(path, "this route is never reached: earlier ones match everything", "move the route that matches everything to the end")
+        before.append(route.match)
         routed.update((*route.receivers, *escalated))
-    if routes and not routing.takes_everything([route.match for route in routes.values()]):
+    if routes and not any(route.receivers for route in routes.values()):
+        warn(("routes",), "no route has a receiver: no notification is sent", "name one in receivers")
+    if routes and not routing.takes_everything(before):
         message = "a notification that no route matches reaches no receiver"
         warn(("routes",), message, "end with a route without match; with receivers: [] it drops the rest on purpose")
     for index, receiver in draft.listed(ReceiverSettings, "receivers").items():
@@ -403,9 +407,16 @@ def _places(draft: Draft, warn: Warn) -> None:
         warn(("monitor", "dashboard_url"), message, "make sure that it contains no token")
 
 
+_OF_A_NODE = {"node", "url", "turn", "weight"}
+
+
 def _cluster(draft: Draft, warn: Warn) -> None:
     cluster = draft.sections.get("cluster")
-    if not isinstance(cluster, ClusterSettings) or cluster.mode != "shared":
+    if not isinstance(cluster, ClusterSettings):
+        return
+    if cluster.mode == "standby":
+        for key in sorted(cluster.model_fields_set & _OF_A_NODE):
+            warn(("cluster", key), f"cluster.{key} has no effect with mode: standby", "remove it, or use mode: shared")
         return
     if advice := missing("procrastinate"):
         draft.refuse(("cluster", "mode"), "cluster.mode shared needs Procrastinate", advice)
@@ -418,16 +429,16 @@ def _cluster(draft: Draft, warn: Warn) -> None:
 def _open_port(draft: Draft, warn: Warn, web: WebSettings) -> None:
     """Source: reliability.md 4.1."""
     path = ("web", "listen")
-    if web.actions and draft.web_file is not None and web.token is None and not draft.web_file.authenticates:
-        draft.refuse(
-            ("web", "actions"), "web.actions lets anyone act who reaches the port", "set web.config_file with users, or web.token_file"
-        )
-    if web.lifecycle and draft.web_file is not None and web.token is None and not draft.web_file.authenticates:
-        message = "web.lifecycle lets anyone reload who reaches the port"
-        draft.refuse(("web", "lifecycle"), message, "set web.config_file with users, or web.token_file")
-    if is_loopback(web.host) or draft.web_file is None:
+    if draft.web_file is None:
         return
-    if web.token is None and not draft.web_file.authenticates:
+    is_open = web.token is None and not draft.web_file.authenticates
+    for key, given, act in (("actions", web.actions, "act"), ("lifecycle", web.lifecycle, "reload")):
+        if given and is_open:
+            message = f"web.{key} lets anyone {act} who reaches the port"
+            draft.refuse(("web", key), message, "set web.config_file with users, or web.token_file")
+    if is_loopback(web.host):
+        return
+    if is_open:
         message = "web.listen opens the port to the network without a password or token"
         if web.insecure_listen:
             warn(path, message, "set web.config_file or web.token_file")

@@ -144,12 +144,18 @@ def check_signing(secret: Secret, origin: str) -> Secret:
     return secret
 
 
-def read_secret_file(path: Path, *, credentials_directory: Path | None = None) -> Secret:
+def names_file(text: str) -> bool:
+    """Whether *text* is a path by its spelling; a secret in its place must not be quoted."""
+    return text.startswith(("/", "./", "../")) and not re.search(r"[\s@?=]|//", text)
+
+
+def read_secret_file(path: Path, *, credentials_directory: Path | None = None, written: str = "") -> Secret:
     """
     The single line of a secret file, without its line ending.
 
     The file must be regular, at most 4 KiB, owned by root or by this user, and not accessible to others, unless it
     is in *credentials_directory*, where systemd sets the permissions. Of its content only the encoding is checked.
+    *written*: how the path is written; a file that does not exist is not named unless that is a path by its spelling.
 
     Raises:
         SecretProblem: naming the file and what to do, never its content.
@@ -160,6 +166,8 @@ def read_secret_file(path: Path, *, credentials_directory: Path | None = None) -
         # Not blocking: opening a FIFO would wait for its writer.
         descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
     except OSError as error:
+        if not isinstance(error, PermissionError) and not names_file(written or str(path)):
+            raise SecretProblem("there is no such file", _NO_PATH) from None
         raise SecretProblem(
             f"the secret file {path} can't be read: {error.strerror}", _READ_FIX.get(type(error), "check the path")
         ) from None
@@ -178,6 +186,7 @@ def read_secret_file(path: Path, *, credentials_directory: Path | None = None) -
         ) from None
 
 
+_NO_PATH = "write its path, such as /etc/postpost-monitor/credentials/NAME; a secret itself does not belong here, but into a file"
 _READ_FIX: dict[type[OSError], str] = {
     FileNotFoundError: "create it, readable only for the monitor's user (chmod 0400)",
     PermissionError: "run the command with sudo; the service's user must be its owner, or get it with systemd's LoadCredential=",

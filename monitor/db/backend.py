@@ -54,6 +54,10 @@ class Backend(Protocol):
         """Show that this instance is alive."""
         ...
 
+    def may_send(self) -> bool:
+        """Whether requests and messages may leave: in a cluster only while the lease is certain to be held."""
+        ...
+
     def reading(self) -> AbstractContextManager[Connection]:
         """A read-only connection with one consistent view; may be used from any thread."""
         ...

@@ -136,6 +136,10 @@ class Database:
         self._ended.put_nowait(error)
         raise error
 
+    def may_send(self) -> bool:
+        """Whether requests and messages may leave: in a cluster only while the lease is certain to be held."""
+        return self._backend.may_send()
+
     @property
     def examined(self) -> bool:
         """Whether the start checked everything for damage."""
@@ -171,5 +175,5 @@ def backend_of(address: URL, clock: Clock, owner: str, standby_lease: timedelta 
     if address.get_backend_name() == "sqlite":
         return SqliteBackend(Path(address.database or ""), clock=clock, owner=owner)
     if standby_lease is not None:
-        return PostgresBackend(address, owner=owner, lease=standby_lease, standby=True)
-    return PostgresBackend(address, owner=owner)
+        return PostgresBackend(address, owner=owner, clock=clock, lease=standby_lease, standby=True)
+    return PostgresBackend(address, owner=owner, clock=clock)

@@ -19,6 +19,7 @@ from sqlalchemy import Connection, Engine, NullPool, QueuePool, create_engine, t
 from sqlalchemy.engine import URL
 from sqlalchemy.exc import OperationalError, SQLAlchemyError
 
+from monitor.clock import Clock
 from monitor.db import migrations
 from monitor.db.errors import POOLER, translated
 from monitor.db.files import describe
@@ -32,6 +33,10 @@ _STATEMENT_TIMEOUT = "10s"
 _OLDEST_SERVER = 14
 _LEASE = timedelta(seconds=15)
 _WAIT_MILLISECONDS = 1_000
+_DEADLINE = 0.9
+"""For this part of the lease after its last renewal an instance of a cluster sends requests."""
+
+_GRACE_SECONDS = 10.0
 
 # By the server's clock: two hosts need not agree on the time.
 NOW = "CAST(EXTRACT(EPOCH FROM clock_timestamp()) * 1000 AS BIGINT)"
@@ -46,7 +51,7 @@ END_HOLDERS = text(
 )
 _HAS_TABLE = text("SELECT to_regclass(:name) IS NOT NULL")
 _LIVE_MEMBERS = text(f"SELECT count(*) FROM members WHERE expires_at > {NOW}")
-READ_LEASE = text(f"SELECT holder, owner, epoch, commits, expires_at > {NOW} AS valid FROM lease WHERE id = 1")
+READ_LEASE = text(f"SELECT holder, owner, epoch, commits, expires_at > {NOW} AS valid, expires_at = 0 AS ended FROM lease WHERE id = 1")
 _TAKE_LEASE = text(
     "INSERT INTO lease (id, holder, owner, epoch, commits, expires_at)"
     f" VALUES (1, :holder, :owner, 1, 0, {NOW} + :lease)"
@@ -57,7 +62,10 @@ _HOLD_LEASE = text(
     f"UPDATE lease SET commits = commits + 1, expires_at = {NOW} + :lease"
     " WHERE id = 1 AND holder = :holder AND epoch = :epoch RETURNING commits"
 )
-_RESTARTED = text("SELECT clock_timestamp() - pg_postmaster_start_time() < make_interval(secs => :lease / 1000.0)")
+# The statistics begin anew when the server has ended all sessions because one of its processes crashed.
+_RESTARTED = text(
+    "SELECT clock_timestamp() - GREATEST(pg_postmaster_start_time(), (SELECT stats_reset FROM pg_stat_bgwriter)) < make_interval(secs => :grace)"
+)
 _SETTING = text("SELECT current_setting('statement_timeout')")
 _UNLOCK = text(f"SELECT pg_advisory_unlock({LOCK})")
 
@@ -70,17 +78,20 @@ class PostgresBackend:
 
     Args:
         lease: after so long without a commit this instance counts as gone.
-        standby: whether `open` waits a moment for another instance's lock, and leaves it to that one after a restart of the server.
+        standby: whether `open` waits a moment for another instance's lock, and leaves it to that one after the server was away.
     """
 
     examined = True
-    patience = (1.0, 30.0)
     _hold = _HOLD_LEASE
     _read_commits = text("SELECT commits FROM lease WHERE id = 1 AND holder = :holder AND epoch = :epoch")
     _drop = text("UPDATE lease SET expires_at = 0 WHERE id = 1 AND holder = :holder AND epoch = :epoch")
 
-    def __init__(self, address: URL, *, owner: str, lease: timedelta = _LEASE, standby: bool = False) -> None:
+    def __init__(self, address: URL, *, owner: str, clock: Clock, lease: timedelta = _LEASE, standby: bool = False) -> None:
         self.heartbeat: float | None = lease.total_seconds() / 3
+        # In a cluster soon enough after the server is back to keep the lease.
+        self.patience = (0.5, 2.0) if standby else (1.0, 30.0)
+        self._clock = clock
+        self._renewed_at = self._begun_at = self._away_at = float("-inf")
         self._owner = owner
         self._lease = lease // timedelta(milliseconds=1)
         self._standby = standby
@@ -101,8 +112,12 @@ class PostgresBackend:
             with translated(), connection.begin():
                 connection.execute(text("SET LOCAL statement_timeout = 0"))
                 connection.execute(text("SET LOCAL lock_timeout = '10s'"))
+                self._begun_at = self._clock.boottime()
                 self._join(connection)
-        except BaseException:
+            self._renewed_at = self._begun_at
+        except BaseException as error:
+            if isinstance(error, StoreUnavailable):
+                self._away_at = self._clock.boottime()
             self._disconnect()
             raise
 
@@ -118,7 +133,7 @@ class PostgresBackend:
 
     def begin(self) -> Connection:
         """The writing connection in a transaction that holds the lease row."""
-        connection = self._live()
+        connection, self._begun_at = self._live(), self._clock.boottime()
         with translated():
             connection.begin()
             commits = connection.execute(self._hold, self._identity | {"lease": self._lease}).scalar()
@@ -129,9 +144,10 @@ class PostgresBackend:
         return connection
 
     def commit(self) -> None:
-        """Commit; when the connection breaks, `was_committed` knows the outcome."""
+        """Commit, the lease counts from the begin; when the connection breaks, `was_committed` knows the outcome."""
         with translated():
             self._live().commit()
+        self._renewed_at = self._begun_at
 
     def rollback(self) -> None:
         """Roll the open transaction back."""
@@ -179,6 +195,14 @@ class PostgresBackend:
         self._disconnect()
         self._engine.dispose()
 
+    def may_send(self) -> bool:
+        """Whether requests and messages may leave: in a cluster only while the lease is certain to be held."""
+        return not self._standby or self.lease_remaining() > 0
+
+    def lease_remaining(self) -> float:
+        """Seconds until nothing may be sent any more."""
+        return self._renewed_at + _DEADLINE * self._lease / 1000 - self._clock.boottime()
+
     @property
     def _identity(self) -> dict[str, object]:
         return {"holder": self._holder, "epoch": self._epoch}
@@ -208,10 +232,9 @@ class PostgresBackend:
             lease = connection.execute(READ_LEASE).first() if has_table(connection, "lease") else None
             if not locked and has_table(connection, "members") and (nodes := connection.execute(_LIVE_MEMBERS).scalar()):
                 raise AnotherInstance(f"a cluster of {nodes} nodes holds the database: stop them, or use cluster.mode shared")
-            restarted = locked and self._waits and bool(connection.execute(_RESTARTED, {"lease": self._lease}).scalar())
-            if restarted and lease is not None and lease.valid:
+            if locked and self._waits and lease is not None and not lease.ended and self._was_away(connection):
                 connection.execute(_UNLOCK)
-                raise AnotherInstance(f"the server was restarted; {lease.owner} may return to it")
+                raise AnotherInstance(f"the server was away; {lease.owner} may return to it")
         if locked:
             return
         if lease is None:
@@ -227,6 +250,11 @@ class PostgresBackend:
             connection.execute(END_HOLDERS)
         if not self._wait_for_lock(connection, milliseconds=5_000):
             raise StoreUnavailable("the lock of an ended instance is not free yet")
+
+    def _was_away(self, connection: Connection) -> bool:
+        """Whether the server has ended all sessions so lately that the instance that was active may return to it."""
+        grace = max(_GRACE_SECONDS, self._lease / 1000)
+        return self._clock.boottime() - self._away_at < grace or bool(connection.execute(_RESTARTED, {"grace": grace}).scalar())
 
     @property
     def _waits(self) -> bool:

@@ -144,6 +144,7 @@ MEANINGS: dict[Reason, Meaning] = {
     Reason.REPLY_INVALID: _API_WAIT,
     Reason.REPLY_MISMATCHED: _API_WAIT,
     Reason.MONITOR_INTERNAL: _inconclusive(Scope.STORAGE, Advice.READ_LOG),
+    Reason.STORAGE_FAILED: _inconclusive(Scope.STORAGE, Advice.READ_LOG),
 }
 
 CREDENTIAL = frozenset({Reason.CREDENTIAL_REJECTED, Reason.TOKEN_EXPIRED})

@@ -1,5 +1,6 @@
 """The scheduler: a few static jobs that only wake loops, so a lost or late run delays a wake by one interval."""
 
+import logging
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -51,6 +52,8 @@ class Scheduler:
         self.missed = 0
         self._clock = clock
         self._scheduler = AsyncIOScheduler(timezone=UTC)
+        # It logs runs that the stop cancels as errors; those that fail are logged here.
+        logging.getLogger("apscheduler.executors").setLevel(logging.CRITICAL)
         self._scheduler.add_listener(self._on_problem, EVENT_JOB_ERROR | EVENT_JOB_MISSED | EVENT_JOB_MAX_INSTANCES)
         for job in jobs:
             self._scheduler.add_job(

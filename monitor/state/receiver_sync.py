@@ -2,7 +2,7 @@
 
 import json
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 
@@ -105,7 +105,7 @@ def reconcile(desired: Mapping[str, str], config: EvaluationConfig, now: datetim
         receivers.forget_state(store, name)
         listed = left_open_at[name]
         changes.append(ReceiverChange("removed", name, cancelled=cancelled, left_open=len(listed), incidents=listed, ended=own))
-    sent = _deliver_open(store, config, [*added, *readdressed], now)
+    sent = dict(deliver_open(config, [*added, *readdressed], now, store))
     for name, count in _deliver_closed(store, config, added, now).items():
         sent[name] = sent.get(name, 0) + count
     changes += [
@@ -163,8 +163,11 @@ def _is_pending(latest: receivers.LatestNotification, name: str) -> bool:
     return name in latest.own and latest.own[name][1].value == "pending"
 
 
-def _deliver_open(store: Store, config: EvaluationConfig, fresh: Sequence[str], now: datetime) -> dict[str, int]:
-    """Deliver the latest notification of each open incident to the *fresh* receivers, and to all when no configured receiver has any."""
+def deliver_open(config: EvaluationConfig, fresh: Collection[str], now: datetime, store: Store) -> Mapping[str, int]:
+    """
+    Deliver the latest notification of each open incident to the receivers that it is routed to now and that it never was before, to
+    the *fresh* ones of them, and to all of them when no configured receiver has any; returns how many each gets.
+    """
     latest_open = receivers.latest_of_open(store)
     connections = _connections_of(latest_open, store)
     names = {rule.name for rule in config.receivers}
@@ -175,7 +178,9 @@ def _deliver_open(store: Store, config: EvaluationConfig, fresh: Sequence[str], 
         routed = _receivers_of(replace(plain.notification, why=NotificationReason.OPENED), connections, config)
         escalated = [name for name in _receivers_of(latest.notification, connections, config) if name not in routed]
         for copied, chosen in ((plain, routed), (latest, escalated)):
-            wanted = [name for name in chosen if (without_any or name in fresh) and not _is_pending(latest, name)]
+            wanted = [
+                name for name in chosen if (without_any or name in fresh or name not in latest.chosen) and not _is_pending(latest, name)
+            ]
             _add_copy(store, config, copied, connections, wanted, now)
             sent.update(wanted)
     return sent

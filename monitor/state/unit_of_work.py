@@ -102,7 +102,7 @@ class UnitOfWork:
         self._changes = registry.begin()
         self._versions: dict[int, int] = {}
         self._scope_versions: dict[ScopeKey, int] = {}
-        self._unrouted: list[Notification] = []
+        self._unrouted: list[tuple[Notification, Connection | None]] = []
         self._decided: list[tuple[Notification, Connection | None]] = []
 
     def publish(self) -> None:
@@ -111,15 +111,14 @@ class UnitOfWork:
         self._registry.scope_versions |= self._scope_versions
         self._registry.commit(self._changes)
         for notification, connection in self._decided:
-            named = (
-                {"account": connection.account_label, "connection": connection.platform_id}
-                if connection is not None
-                else {"subject": notification.incident.subject}
-            )
+            named = _named(notification, connection)
             _log.info("notification.decided", type=notification.type, why=notification.why, reason=notification.reason, **named)
             self._registry.add_notice(notification)
-        for notification in self._unrouted:
-            self._registry.count_unrouted(notification)
+        for notification, connection in self._unrouted:
+            self._registry.count_unrouted()
+            advice = "No receiver gets it: end the routes with one without match."
+            what = {"type": notification.type.value, "severity": notification.severity.value, **_named(notification, connection)}
+            _log.warning("notification.unrouted", **what, advice=advice)
 
     def now(self) -> datetime:
         """The wall clock."""
@@ -245,29 +244,36 @@ class UnitOfWork:
         self._decided.append((notification, connection))
         config = self._registry.config
         key = events.incident_key(notification.incident, config.identity.instance)
-        if notification.why is not NotificationReason.OPENED:
-            key = self._store.outbox.key_of(notification.incident) or key
-        if not notified and notification.why is not NotificationReason.OPENED:
-            notified = self._store.outbox.receivers_notified(key)
+        known_key = None if notification.why is NotificationReason.OPENED else self._store.outbox.key_of(notification.incident)
+        if known_key is not None:
+            key, notified = known_key, notified or self._store.outbox.receivers_notified(known_key)
         members = [member for number in notification.facts.members if (member := self._registry.connection(number)) is not None]
         receivers = routing.receivers_for(
             notification,
             connection,
             config.routes,
             config.receivers,
-            notified=notified,
+            notified=notified if notified or known_key is not None else None,
             members=members,
             user_labels=config.user_labels,
             informed=informed,
         )
-        if not receivers and routing.is_unrouted(notification, connection, config.routes, members, config.user_labels):
-            self._unrouted.append(notification)
+        ends_unknown = notification.why is NotificationReason.CLOSED and known_key is not None and not notified
+        if not receivers and not ends_unknown and routing.is_unrouted(notification, connection, config.routes, members, config.user_labels):
+            self._unrouted.append((notification, connection))
         webhook_id = self._store.outbox.new_webhook_id()
         body = payload.render(webhook_id, notification, connection, config.identity, members, key)
         self._store.outbox.add_notification(webhook_id, notification, key, body, receivers)
         if overtakes_reminders(notification.why):
             self._store.outbox.overtake_reminders(webhook_id, notification.at)
         return receivers
+
+
+def _named(notification: Notification, connection: Connection | None) -> dict[str, str]:
+    """What *notification* is about, for the log."""
+    if connection is None:
+        return {"subject": notification.incident.subject}
+    return {"account": connection.account_label, "connection": connection.platform_id}
 
 
 def check_row(observation: Observation) -> CheckRow:

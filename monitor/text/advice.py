@@ -33,7 +33,7 @@ _BY_REASON: dict[Reason, str] = {
     Reason.API_UNAUTHORIZED: "Put a valid API key into the account's key file and reload.",
     Reason.API_FORBIDDEN: "Check the account's plan with PostPost.",
     Reason.WORKSPACE_FORBIDDEN: "Ask PostPost to switch on workspace access for this key.",
-    Reason.USER_NOT_MANAGED: "Correct the account's user_id, or attach the user again.",
+    Reason.USER_NOT_MANAGED: "Attach the user again on the PostPost dashboard; if the account's user_id names it, check that id.",
     Reason.USER_ID_INVALID: "Correct the account's user_id.",
     Reason.API_THROTTLED: "Lower requests_per_second or raise the interval.",
     Reason.API_DNS_FAILED: _NETWORK,
@@ -54,6 +54,7 @@ _BY_REASON: dict[Reason, str] = {
     Reason.REPLY_INVALID: _WAIT,
     Reason.REPLY_MISMATCHED: _WAIT,
     Reason.MONITOR_INTERNAL: "See the log; please report it.",
+    Reason.STORAGE_FAILED: "Look at the database; checks go on, and are kept in memory.",
 }
 # The advice to one connection, as it is given to several.
 _OF_SEVERAL = {RECONNECT: "Reconnect them on the PostPost dashboard.", _WAIT: "Nothing to do; checks go on and this clears by itself."}
@@ -73,7 +74,14 @@ _GONE_FROM_LIST = (
     "If that was not intended, connect the account again."
 )
 RECEIVER_ADVICE = "Check the receiver and its address; pending messages are kept."
-STORAGE_ADVICE = "Free space on its disk, and end other programs that lock the file; `postpost-monitor db check` examines it."
+_STORAGE: tuple[tuple[str, str], ...] = (
+    ("damaged", "Repair it as the log says; nothing is checked until then."),
+    ("SQLITE_BUSY", "End the other program that locks the file, such as an open sqlite3."),
+    ("SQLITE_LOCKED", "End the other program that locks the file, such as an open sqlite3."),
+    ("SQLITE_FULL", "Free space on its disk."),
+    ("SQLITE_", "Look at its disk and the permissions of the file; `postpost-monitor db check` examines it."),
+    ("", "Look at the database server and the network to it; writing goes on by itself once it answers."),
+)
 _PLATFORM = "Wait for the platform first: many of its connections failed together. If this one stays broken alone, continue as below."
 _FALSE_NEGATIVE = (
     "Check whether posts still succeed. If they do, set expect: unsupported for the connection, "
@@ -93,6 +101,11 @@ def reason_advice(reason: Reason, *, listed: bool = False) -> str:
     return _BY_REASON.get(reason, "")
 
 
+def storage_advice(cause: str) -> str:
+    """What to do about a database that takes no writes; *cause* is its own message."""
+    return next(advice for words, advice in _STORAGE if words in cause)
+
+
 def topic_advice(topic: Topic, level: str) -> str:
     """What to do at *level* of *topic*; empty when only the reason can say it."""
     return _BY_LEVEL.get((topic, level)) or _BY_TOPIC.get(topic, "")
@@ -104,6 +117,8 @@ def notification_advice(notification: Notification) -> str:
         return ""
     if notification.scope is Scope.RECEIVER:
         return RECEIVER_ADVICE
+    if notification.scope is Scope.STORAGE:
+        return storage_advice(notification.detail)
     facts = notification.facts
     if facts.suspected_false_negative:
         return _FALSE_NEGATIVE
@@ -123,11 +138,7 @@ def health_advice(state: ConnectionState, *, listed: bool = False) -> str:
 
 
 def report_advice(report: ConnectionReport) -> Iterator[str]:
-    """What to do about one connection, the widest cause first, each line once."""
-    return iter(dict.fromkeys(line for line in _report_advice(report) if line))
-
-
-def _report_advice(report: ConnectionReport) -> Iterator[str]:
+    """What to do about one connection, the widest cause first; lines may be empty, or repeated."""
     for scope in report.above:
         if scope.open and scope.reason is not None:
             yield _PLATFORM if scope.kind == "platform" and scope.hides_state else reason_advice(scope.reason)

@@ -13,7 +13,7 @@ from monitor.domain.evaluation import Evaluation
 from monitor.domain.reasons import Health, Outcome, outcome_of
 from monitor.domain.replies.checks import Observation, Reply
 from monitor.domain.replies.verdicts import judge
-from monitor.errors import Reason, StoreError
+from monitor.errors import AnotherInstance, Reason, StoreError
 from monitor.logs import get_logger
 from monitor.metrics import Metrics
 from monitor.postpost.client import ApiClient
@@ -175,12 +175,8 @@ class Checker:
         self._start_next()
 
     def _record(self, connection: Connection, observation: Observation) -> None:
-        try:
-            work = partial(record_check, self._registry, observation)
-            future = self._database.submit(work, within_seconds=self._may_wait_seconds(connection, observation))
-        except StoreError as error:
-            _log.error("check.lost", connection=connection.platform_id, problem=str(error))
-            return
+        work = partial(record_check, self._registry, observation)
+        future = self._database.submit(work, within_seconds=self._may_wait_seconds(connection, observation))
         self._recording[connection.id] = self._clock.monotonic()
         future.add_done_callback(partial(self._on_recorded, connection))
 
@@ -222,7 +218,10 @@ class Checker:
     def _schedule_next(self, connection: Connection, future: asyncio.Future[Evaluation | None], ended_at: float) -> None:
         error = future.exception()
         if error is not None:
-            _log.error("check.lost", connection=connection.platform_id, problem=str(error), exc_info=error)
+            # An instance that was replaced ends, and says so.
+            if not isinstance(error, AnotherInstance):
+                exc_info = None if isinstance(error, StoreError) else error
+                _log.error("check.lost", connection=connection.platform_id, problem=str(error), exc_info=exc_info)
             return
         evaluation = future.result()
         if evaluation is None:

@@ -25,6 +25,7 @@ from monitor.workers.deliverer import Deliverer
 from monitor.workers.discoverer import Discoverer
 from monitor.workers.evaluator import Evaluator
 from monitor.workers.heartbeat import Heartbeat
+from monitor.workers.rerouter import Rerouter
 from monitor.workers.retention import RetentionWorker
 from monitor.workers.storage_alert import StorageAlerter, StorageOutage
 from monitor.workers.uptime_rollup import UptimeRollup
@@ -44,7 +45,6 @@ class Dependencies:
     Dependencies shared by all workers; survives reloads.
 
     Attributes:
-        may_send: whether requests and messages may leave now.
         notifies_outage: of several nodes, whether this one notifies that the database takes no writes; None for a single process.
     """
 
@@ -55,7 +55,6 @@ class Dependencies:
     random: Callable[[], float]
     limits: WatchdogLimits
     storage_outage: StorageOutage = field(default_factory=StorageOutage)
-    may_send: Callable[[], bool] = lambda: True
     notifies_outage: Callable[[float], Awaitable[bool]] | None = None
 
 
@@ -174,7 +173,7 @@ class WorkerGroup:
         if self._parts is not None:
             # The node that tended the account before may have used all of the budget until now.
             pacing = replace(pacing, free_at=shared.clock.monotonic() + pacing.burst / pacing.rate)
-        rate_limiter = self.rate_limiters[account.name] = RateLimiter(pacing, shared.clock, shared.may_send)
+        rate_limiter = self.rate_limiters[account.name] = RateLimiter(pacing, shared.clock, shared.database.may_send)
         checker = Checker(
             account.name,
             api,
@@ -216,7 +215,7 @@ class WorkerGroup:
             on_attempt=shared.metrics.delivery_attempted,
             on_disabled=shared.metrics.receiver_disabled,
             trial=self._reloaded,
-            may_send=shared.may_send,
+            may_send=shared.database.may_send,
         )
         limit = receiver.timeout.total_seconds() + shared.limits.step
         self.add("deliver", f"deliverer-{receiver.name}", deliverer.step, limit=limit)
@@ -263,6 +262,8 @@ class WorkerGroup:
 
     def _add_maintenance(self) -> None:
         shared, settings = self._dependencies, self.config.retention
+        rerouter = Rerouter(registry=shared.registry, database=shared.database, clock=shared.clock)
+        self.add("evaluate", "rerouter", rerouter.step, limit=_EVALUATOR_LIMIT_SECONDS)
         rollup = UptimeRollup(registry=shared.registry, database=shared.database, clock=shared.clock, longest=settings.daily)
         rest = _UPTIME_ROLLUP_REST_SECONDS
         self.add("uptime-rollup", "uptime-rollup", rollup.step, limit=2 * rest, rest=rest, idle=rollup.idle)

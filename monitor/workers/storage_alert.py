@@ -27,10 +27,11 @@ from monitor.state.unit_of_work import record_outage
 _log = get_logger(__name__)
 _RESEND_AFTER = timedelta(hours=6)
 _RETRY_AFTER = timedelta(minutes=1)
-_DETAIL = "The database takes no writes. Checks go on and are kept in memory; look at its disk and at other programs that use it."
+_ASK_AGAIN_AFTER = timedelta(seconds=10)
+_NOTHING_SENT = "; nothing is checked until it does, since another instance of the cluster may be active"
 _DAMAGED = (
-    "The database is damaged and the monitor has stopped: nothing is checked, and no more notifications are sent."
-    " Its log names the damage and how to repair it."
+    "it is damaged and the monitor has stopped: nothing is checked, and no more notifications are sent."
+    " Its log names the damage and how to repair it"
 )
 _CORRUPTION_ALERT_WITHIN = timedelta(seconds=8)
 
@@ -40,9 +41,7 @@ async def alert_corruption(config: Config, evaluation_config: EvaluationConfig, 
     now = clock.now()
     if not damage_is_news(config.database.url.reveal(), now, _RESEND_AFTER):
         return
-    notification = build_scope_notification(
-        state.fail(ScopeState(STORAGE), Reason.MONITOR_INTERNAL, _DAMAGED, now), NotificationContext(now)
-    )
+    notification = build_scope_notification(state.fail(ScopeState(STORAGE), Reason.STORAGE_FAILED, _DAMAGED, now), NotificationContext(now))
     chosen = routing.receivers_for(notification, None, evaluation_config.routes, evaluation_config.receivers)
     webhook_id = _webhook_id()
     body = payload.render(webhook_id, notification, None, evaluation_config.identity)
@@ -131,6 +130,7 @@ class StorageAlerter:
         if now < outage.retry_at:
             return
         if self._notifies is not None and not await self._notifies(now - (outage.failing_since or now)):
+            outage.retry_at = now + _ASK_AGAIN_AFTER.total_seconds()
             return
         incident = outage.incident or self._open()
         outage.retry_at = now + _RETRY_AFTER.total_seconds()
@@ -149,7 +149,11 @@ class StorageAlerter:
         outage, now = self._outage, self._clock.now()
         since = min(self._database.failing_since or now, now)
         before = self._registry.scope(STORAGE)
-        incident = state.fail(before, Reason.MONITOR_INTERNAL, _DETAIL, since, affected=len(self._registry.ids()))
+        detail = self._database.failure + ("" if self._database.may_send() else _NOTHING_SENT)
+        incident = state.fail(before, Reason.STORAGE_FAILED, detail, since, affected=len(self._registry.ids()))
+        if self._notifies is not None:
+            # A node does not know which of the others has recorded how many.
+            incident = replace(incident, topic=replace(incident.topic, number=int(since.timestamp()) // 60))
         outage.incident = incident
         identity = self._registry.config.identity
         outage.webhook_id = _webhook_id() if self._notifies is None else _common_webhook_id(identity.instance, since)

@@ -347,7 +347,9 @@ async def test_forms_and_places_on_a_phone(browser: Browser, port: _Port) -> Non
     """On 320 pixels the form of a silence, the places with their number, and the names of filters are whole."""
     port.snapshot = _snapshot(_view(1), replace(_view(2), connection=a_connection(2, account="other")))
     form = ActionForm("Silence it?", "For two hours.", "Silence 2 h", "", True, _nothing)
-    page_of_form = Pages().action(StatusBoard(port.snapshot), NOW, "", form=form, token="x", problem="", field="", done="", undo="")
+    page_of_form = Pages().render(
+        "action.html", StatusBoard(port.snapshot), NOW, form=form, token="x", problem="", field="", done="", undo=""
+    )
     async with _window(browser, 320, 720) as page:
         await page.goto(port.url)
         await page.evaluate("document.querySelectorAll('.places a')[1].append(' 12,345')")

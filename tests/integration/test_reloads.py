@@ -33,14 +33,19 @@ from monitor.domain.delivery.receiver_outages import update_outage
 from monitor.domain.delivery.retries import AttemptResult, CircuitBreaker
 from monitor.domain.events import Topic
 from monitor.domain.replies.checks import Observation, Verdict
+from monitor.domain.scopes.key import ScopeKey
 from monitor.domain.silencing.acks import Ack
 from monitor.errors import DeliveryReason, Reason
+from monitor.schemas.explanation import scope_deliveries
 from monitor.state import account_sync, connection_sync, receiver_sync
 from monitor.state.evaluation_config import EvaluationConfig
 from monitor.state.receiver_sync import ReceiverChange
 from monitor.state.registry import Registry
 from monitor.state.unit_of_work import unit_of_work
+from monitor.text.notification_history import topic_lines
+from monitor.text.report import ConnectionReport
 from monitor.workers.receiver_health import HealthChange, record_health
+from monitor.workers.rerouter import Rerouter
 from tests.builders import SECOND, a_reply
 from tests.clock import FakeClock
 from tests.configured import ACCOUNT, configured
@@ -54,6 +59,8 @@ ROUTES = (
     "routes: [{{match: {{{label}: social}}, receivers: [{first}]}}, {{receivers: [{all}]}}]",
     "routes: [{{match: {{account: {account}}}, receivers: [{last}]}}, {{receivers: [{first}]}}]",
     "routes: [{{receivers: [{last}]}}]",
+    "routes: [{{match: {{severity: warning}}, receivers: [{first}]}}]",
+    "routes: [{{receivers: []}}]",
 )
 
 
@@ -115,6 +122,7 @@ class Running:
         await account_sync.sync(self.database, self.registry, config)
         found = await receiver_sync.sync(self.database, config, evaluation_config, self.clock.now())
         await connection_sync.sync(self.database, self.registry, config)
+        await Rerouter(registry=self.registry, database=self.database, clock=self.clock).step()
         self.changes += found
         return found
 
@@ -295,6 +303,40 @@ async def test_only_holder_leaves(database: object) -> None:
     assert running.open_at("chat") == 1
 
 
+@pytest.mark.parametrize("routes", ROUTES[-2:])
+async def test_routed_at_last(database: object, routes: str) -> None:
+    """What no route took is sent once a route takes it, once; the end of what was never sent is sent to no receiver."""
+    assert isinstance(database, Running)
+    running = database
+    await running.reload(routes=routes)
+    for name in CONNECTIONS[:3]:
+        await running.check(name, works=True)
+        await running.check(name, works=False)
+    await running.check(CONNECTIONS[0], works=True)
+    await running.reject_key()
+    assert [await running.pending(name) for name in ("pager", "chat")] == [[], []]
+    open_now = {view.incident.subject for view in running.registry.snapshot(running.clock.now()).incidents}
+    assert "account:main" in open_now
+    above = [running.registry.scope(ScopeKey.parse("account:main"))]
+    assert await running.database.read(partial(scope_deliveries, above=above)) == {above[0].key: "none"}
+    for _ in range(2):
+        await running.reload(routes="routes: [{{receivers: [{last}]}}]")
+        sent = [document["data"]["incident"]["key"] for document in await running.pending("chat")]
+        assert len(sent) == len(open_now)
+    assert await running.database.read(partial(scope_deliveries, above=above)) == {above[0].key: "pending"}
+    connection = running.registry.connection(1)
+    assert connection is not None
+    for deliveries, said in (("none", "no receiver has it"), ("pending", "not delivered yet"), ("delivered", "notified 2")):
+        report = ConnectionReport(connection, running.registry.state(1), above, scope_deliveries={above[0].key: deliveries})
+        lines = list(topic_lines(report, running.clock.now(), POLICY))
+        assert said in lines[0]
+    for name in [*CONNECTIONS[1:], *CONNECTIONS, *CONNECTIONS]:
+        await running.clock.advance(60 * SECOND)
+        await running.check(name, works=True)
+    await running.settle()
+    assert (running.open_at("chat"), await running.pending("pager")) == (0, [])
+
+
 async def test_comes_back(database: object) -> None:
     """A receiver that was away is told what began and what ended meanwhile."""
     running = await begun(database)
@@ -363,6 +405,7 @@ async def test_random_reloads(database: object, seed: int) -> None:
         else:
             name = dice.choice(CONNECTIONS)
             await running.check(name, works=name in running.broken)
+    await running.reload(routes="")
     await running.settle()
     current = [running.shown.get(where, set()) for where in running.setup.receivers.values()]
     assert len(set().union(*current)) == len(running.broken)

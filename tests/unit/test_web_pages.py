@@ -28,7 +28,7 @@ from monitor.web.pages.forecast import forecast_page
 from monitor.web.pages.history import CheckTrend, ConnectionHistory, StoredIncidents, SuppressedBy, sparkline_row
 from monitor.web.pages.incidents import incidents_page
 from monitor.web.pages.preflight import preflight_page
-from monitor.web.pages.templates import Pages
+from monitor.web.pages.templates import DEEP, Pages
 from monitor.web.pages.wall import wall_of
 from monitor.web.status.board import StatusBoard
 from tests.builders import DAY, HOUR, START, a_connection, a_notification, a_silence, a_state, a_token_belief
@@ -153,7 +153,7 @@ def _connection(board: StatusBoard, query: Mapping[str, str], text: str) -> byte
 
 
 def _missing(board: StatusBoard, query: Mapping[str, str], text: str) -> bytes:
-    return _pages().missing(board, text, NOW)
+    return _pages().render("missing.html", board, NOW, DEEP, platform_id=text)
 
 
 def _incidents(board: StatusBoard, query: Mapping[str, str], text: str) -> bytes:
@@ -165,11 +165,12 @@ def _incidents(board: StatusBoard, query: Mapping[str, str], text: str) -> bytes
         text,
         NOW,
     )
-    return _pages().incidents(board, shown, NOW)
+    return _pages().render("incidents.html", board, NOW, shown=shown)
 
 
 def _calendar(board: StatusBoard, query: Mapping[str, str], text: str) -> bytes:
-    return _pages().calendar(board, agenda_of(board, Filters.of(query), NOW), NOW)
+    agenda = agenda_of(board, Filters.of(query), NOW)
+    return _pages().render("calendar.html", board, NOW, agenda=agenda, filters=agenda.filters, has_feed=True)
 
 
 def _forecast(board: StatusBoard, query: Mapping[str, str], text: str) -> bytes:
@@ -203,7 +204,7 @@ def test_wall_in_pieces() -> None:
 
 def test_wall_of_ending_tokens() -> None:
     """One that works and whose token ends soon is drawn as a kind of its own, and is not in trouble."""
-    views = tuple(ConnectionView(a_connection(number), a_state()) for number in (1, 2, 3))
+    views = tuple(ConnectionView(a_connection(number), a_state(last_evidence_at=NOW)) for number in (1, 2, 3))
     incidents = tuple(
         IncidentView(IncidentRef(Topic.EXPIRY, str(number), 1, NOW), Scope.CONNECTION, number, level, severity, None, "")
         for number, level, severity in ((1, "7d", Severity.WARNING), (2, "1d", Severity.CRITICAL))
@@ -269,7 +270,7 @@ def test_silences_in_force() -> None:
         a_silence(4, starts_at=NOW + HOUR, ends_at=NOW + DAY),
     )
     shown = incidents_page(StatusBoard(_snapshot("x")), StoredIncidents((), False, SuppressedBy({}, silences), {}), 1, None, "", NOW)
-    text = " ".join(" ".join(_Tags(_pages().incidents(StatusBoard(_snapshot("x")), shown, NOW).decode()).text).split())
+    text = " ".join(" ".join(_Tags(_pages().render("incidents.html", StatusBoard(_snapshot("x")), NOW, shown=shown).decode()).text).split())
 
     assert [(one.number, one.match) for one in shown.silences] == [(2, "platform=linkedin"), (1, "platform=x team=social")]
     assert "platform=linkedin until 2030-01-02 01:00 UTC By bob : moving house End it now" in text

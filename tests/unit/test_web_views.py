@@ -21,6 +21,7 @@ from monitor.errors import Reason
 from monitor.text.format import ago
 from monitor.web.pages.incidents import NOT_SUPPRESSED, open_panel
 from monitor.web.status.board import PAGE_SIZE, Page, StatusBoard
+from monitor.web.status.sidebar import cards_of, receivers_of
 from tests.builders import DAY, HOUR, MINUTE, SECOND, START, a_connection, a_state, a_token_belief, at
 
 NOW = at(30 * DAY)
@@ -151,7 +152,7 @@ def test_broken_before_a_deaf_receiver() -> None:
 def test_worst_first() -> None:
     """Broken before attention before unknown before working before not testable; the urgent first, then by place."""
     views = [
-        _view(number, a_state(health))
+        _view(number, a_state(health, last_evidence_at=NOW))
         for number, health in enumerate(
             [Health.OK, Health.UNSUPPORTED, Health.UNKNOWN, Health.OK, Health.OK, Health.MISCONFIGURED, Health.MISSING, Health.ERROR]
         )
@@ -248,7 +249,7 @@ def test_countdown(token: TokenBelief, now: datetime, said: str, doubt: str) -> 
 
 def test_countdown_is_coloured_by_its_incident() -> None:
     """A short life alone is no trouble, since some tokens renew themselves: the incident decides."""
-    view = _view(state=a_state(token=a_token_belief(NOW + HOUR)))
+    view = _view(state=a_state(token=a_token_belief(NOW + HOUR), last_evidence_at=NOW))
 
     calm = _page(_board(view)).rows[0]
     told = _page(_board(view, incidents=(_incident(Topic.EXPIRY, Severity.CRITICAL, level="1d"),))).rows[0]
@@ -379,7 +380,10 @@ def test_a_post_that_failed_is_quoted() -> None:
 def test_information_is_no_trouble() -> None:
     """An incident that is mere information is said, but moves nothing."""
     row = _page(
-        _board(_view(state=a_state(token=a_token_belief(NOW + 13 * DAY))), incidents=(_incident(Topic.EXPIRY, Severity.INFO, level="14d"),))
+        _board(
+            _view(state=a_state(token=a_token_belief(NOW + 13 * DAY), last_evidence_at=NOW)),
+            incidents=(_incident(Topic.EXPIRY, Severity.INFO, level="14d"),),
+        )
     ).rows[0]
 
     assert (row.status, row.label, row.countdown.tone) == (DisplayStatus.OK, "Working", Tone.IDLE)
@@ -404,7 +408,7 @@ def test_cards() -> None:
         outbox={"on-call": OutboxView(3, START, failing_since=NOW - HOUR), "desk": OutboxView()},
     )
 
-    cards = board.cards(NOW)
+    cards = cards_of(board.snapshot, NOW)
 
     assert [card.title for card in cards] == [
         "The PostPost API does not respond",
@@ -421,7 +425,9 @@ def test_cards() -> None:
 
 def test_no_receiver_is_a_card() -> None:
     """That nobody is notified stands at the top, not in a footnote."""
-    assert [card.title for card in _board(_view()).cards(NOW)] == ["No receiver is configured: nobody is notified of anything."]
+    assert [card.title for card in cards_of(_board(_view()).snapshot, NOW)] == [
+        "No receiver is configured: nobody is notified of anything."
+    ]
 
 
 def test_receivers() -> None:
@@ -435,7 +441,7 @@ def test_receivers() -> None:
         }
     )
 
-    assert [(receiver.name, receiver.tone, receiver.text) for receiver in board.receivers(NOW)] == [
+    assert [(receiver.name, receiver.tone, receiver.text) for receiver in receivers_of(board.snapshot, NOW)] == [
         ("deaf", Tone.BAD, "failing for 1h; 3 messages waiting, the oldest for 1h"),
         ("gone", Tone.BAD, "disabled (HTTP 410); 2 messages waiting"),
         ("busy", Tone.GOOD, "1 message waiting, the oldest for 1m"),
@@ -546,7 +552,7 @@ def test_labels() -> None:
         return [row.view.connection.id for row in board.page(Filters(labels=labels), NOW).rows]
 
     assert (_found("team=social"), _found("team=social", "market=de"), _found("team"), _found("team=")) == ([1, 2], [1], [1, 2, 3], [])
-    assert board.label_choices() == {"market": (("market=de", "de"),), "team": (("team=press", "press"), ("team=social", "social"))}
+    assert board.label_choices == {"market": (("market=de", "de"),), "team": (("team=press", "press"), ("team=social", "social"))}
 
 
 def test_labels_in_the_address() -> None:

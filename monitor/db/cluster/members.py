@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import TypeVar
 
-from sqlalchemy import Connection, Engine, text
+from sqlalchemy import Connection, Engine, create_engine, text
 from sqlalchemy.engine import URL
 from sqlalchemy.exc import SQLAlchemyError
 
@@ -29,9 +29,6 @@ from monitor.domain.cluster.sharing import GLOBAL, ClusterView, NodeRow, Shard
 from monitor.errors import AnotherInstance, StoreUnavailable
 
 T = TypeVar("T")
-
-_DEADLINE = 0.9
-"""For this part of the lease after its last renewal a node sends requests."""
 
 _RENEWALS = 3
 _WAITS = 5
@@ -92,13 +89,12 @@ _RELEASE = text(
 _CHANGE = text("UPDATE members SET url = :url, config = :config, weight = :weight WHERE node = :node AND holder = :holder")
 _PAUSE = text("UPDATE shards SET paused_until = :until WHERE name = :name AND node = :node")
 _NOTE_UNFIT = text("UPDATE members SET unfit = :unfit WHERE node = :node AND holder = :holder")
-_NOW = text(f"SELECT {NOW}")
 _MEMBERS = text(
-    f"SELECT node, holder, host, url, version, config, weight, drained, joined_at, expires_at > {NOW} AS alive, unfit"
-    " FROM members ORDER BY node"
+    f"SELECT {NOW} AS now, (SELECT value FROM meta WHERE key = :configs) AS configs,"
+    f" node, holder, host, url, version, config, weight, drained, joined_at, expires_at > {NOW} AS alive, unfit"
+    " FROM (SELECT) AS one LEFT JOIN members ON TRUE ORDER BY node"
 )
 _SHARDS = text(f"SELECT name, node, weight, {NOW} - free_since AS free_ms, since, paused_until FROM shards ORDER BY name")
-_CONFIG = text("SELECT value FROM meta WHERE key = :key")
 _DRAIN = text("UPDATE members SET drained = TRUE WHERE node = :node OR :all")
 _LOCK_SHARDS = text("SELECT name, node FROM shards WHERE name = ANY(:names) ORDER BY name FOR UPDATE")
 _RENAME_SHARD = text("UPDATE shards SET name = :new WHERE name = :old")
@@ -122,8 +118,6 @@ class MemberBackend(PostgresBackend):
         lease: after so long without a commit another node takes over.
     """
 
-    # Soon enough after the server is back to keep the lease.
-    patience = (0.5, 2.0)
     _hold = text(
         f"UPDATE members SET commits = commits + 1, pid = pg_backend_pid(), expires_at = {NOW} + :lease"
         " WHERE node = :node AND holder = :holder RETURNING commits"
@@ -135,20 +129,9 @@ class MemberBackend(PostgresBackend):
     )
 
     def __init__(self, address: URL, *, owner: str, member: NodeRow, lease: timedelta, clock: Clock) -> None:
-        super().__init__(address, owner=owner, lease=lease)
+        super().__init__(address, owner=owner, clock=clock, lease=lease, standby=True)
         self.heartbeat = lease.total_seconds() / (_RENEWALS + 1)
         self.member = member
-        self._clock = clock
-        self._renewed_at = float("-inf")
-        self._begun_at = float("-inf")
-
-    def may_send(self) -> bool:
-        """Whether the lease is certain to be held: no request and no message leaves without it."""
-        return self._clock.boottime() < self._renewed_at + _DEADLINE * self._lease / 1000
-
-    def lease_remaining(self) -> float:
-        """Seconds until nothing may be sent any more."""
-        return self._renewed_at + _DEADLINE * self._lease / 1000 - self._clock.boottime()
 
     @property
     def holder(self) -> str:
@@ -163,18 +146,9 @@ class MemberBackend(PostgresBackend):
         """The writing connection in a transaction that holds the node's row."""
         if self._clock.boottime() - self._renewed_at > self._lease / 1000 / _RENEWALS:
             # By itself: the works of the transaction may have to wait for rows of another node, and fail, again and again.
-            self._hold_row()
+            super().begin()
             self.commit()
-        return self._hold_row()
-
-    def _hold_row(self) -> Connection:
-        self._begun_at = self._clock.boottime()
         return super().begin()
-
-    def commit(self) -> None:
-        """Commit; the lease counts from the begin of the transaction."""
-        super().commit()
-        self._renewed_at = self._begun_at
 
     def session(self) -> "MemberSession":
         """A session of its own for taking and releasing shards."""
@@ -182,7 +156,7 @@ class MemberBackend(PostgresBackend):
 
     def _join(self, connection: Connection) -> None:
         _expand(connection, self._warn, node=self.member.node)
-        begun_at, member = self._clock.boottime(), self.member
+        member = self.member
         values = {name: getattr(member, name) for name in ("host", "url", "version", "config", "weight")}
         if connection.execute(_JOIN, self._identity | values | {"lease": self._lease, "schema": REVISION}).scalar() is None:
             raise AnotherInstance(
@@ -191,7 +165,7 @@ class MemberBackend(PostgresBackend):
         connection.execute(_RELEASE_ALL, {"node": member.node})
         connection.execute(_ADD_SHARD, {"name": GLOBAL, "weight": 0.1})
         _make_current(connection, member.config, adopt=False)
-        self._epoch, self._renewed_at = 1, begun_at
+        self._epoch = 1
 
     def _take_lock(self, connection: Connection) -> None:
         """Take the instance lock in shared mode."""
@@ -238,9 +212,13 @@ class MemberSession:
         self._run(lambda connection: connection.execute(_FREE_ORPHANS))
         return [row.node for row in gone]
 
+    def read(self, work: Callable[[Reader], T]) -> T:
+        """The result of *work* on one view of the database."""
+        return self._run(lambda connection: work(Reader(connection)))
+
     def look(self) -> ClusterView:
         """The rows of the cluster."""
-        return self._run(lambda connection: read_cluster(Reader(connection)))
+        return self.read(read_cluster)
 
     def take(self, name: str, gap: timedelta) -> Taken | None:
         """Tend a shard; None when it is not free. It counts as tended without a gap when it was free for less than *gap*."""
@@ -300,6 +278,7 @@ class MemberSession:
 
 def read_cluster(reader: Reader) -> ClusterView:
     """The rows of the cluster."""
+    rows = reader.rows(_MEMBERS, {"configs": _CONFIGS})
     members = [
         NodeRow(
             row.node,
@@ -314,7 +293,8 @@ def read_cluster(reader: Reader) -> ClusterView:
             row.alive,
             row.unfit or "",
         )
-        for row in reader.rows(_MEMBERS)
+        for row in rows
+        if row.node is not None
     ]
     shards = [
         Shard(
@@ -327,14 +307,17 @@ def read_cluster(reader: Reader) -> ClusterView:
         )
         for row in reader.rows(_SHARDS)
     ]
-    configs = reader.rows(_CONFIG, {"key": _CONFIGS})
-    now = from_milliseconds(int(reader.rows(_NOW)[0][0]))
-    return ClusterView(now, members, shards, configs[0].value.rpartition(" ")[2] if configs else "")
+    *superseded, config = (rows[0].configs or "").split() or [""]
+    return ClusterView(from_milliseconds(rows[0].now), members, shards, config, superseded)
 
 
 def conninfo(url: str) -> str:
     """The address of a PostgreSQL database as libpq reads it."""
-    return parse(url).set(drivername="postgresql").render_as_string(hide_password=False)
+    address = parse(url)
+    _, arguments = create_engine(address).dialect.create_connect_args(address)
+    from psycopg.conninfo import make_conninfo  # noqa: PLC0415 - SQLite needs none of it
+
+    return make_conninfo(**{name: value for name, value in arguments.items() if name != "context"})
 
 
 def rename_shards(store: Store, pairs: Mapping[str, str]) -> set[str]:

@@ -105,6 +105,7 @@ class LatestNotification:
 
     Attributes:
         holders: the receivers that have, or are about to get, some notification of the incident.
+        chosen: those that some notification of it was ever routed to.
         own: receiver to the id and state of its delivery of this very notification.
     """
 
@@ -112,6 +113,7 @@ class LatestNotification:
     key: str
     notification: Notification
     holders: set[str] = field(default_factory=set)
+    chosen: set[str] = field(default_factory=set)
     own: dict[str, tuple[int, DeliveryState]] = field(default_factory=dict)
 
 
@@ -132,6 +134,7 @@ def _with_deliveries(reader: Reader, ids: Sequence[int]) -> list[LatestNotificat
     }
     for row in reader.rows(_DELIVERIES, {"ids": list(ids)}):
         latest, state = found[row.latest_id], DeliveryState(row.state)
+        latest.chosen.add(row.receiver)
         if state in {DeliveryState.PENDING, DeliveryState.DELIVERED}:
             latest.holders.add(row.receiver)
         if row.notification_id == latest.id:

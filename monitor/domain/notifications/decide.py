@@ -30,6 +30,7 @@ from monitor.domain.notifications.build import (
 from monitor.domain.notifications.timing import (
     cause_due_at,
     closing_held_until,
+    escalated,
     escalations,
     is_fresh,
     is_outdated,
@@ -122,9 +123,14 @@ def close_removed(connection: Connection, state: ConnectionState, now: datetime,
         notified = draft.state.topic(topic).notified
         if notified.level != FINE and not notified.merged:
             _emit(draft, topic, NotificationContext(now, "removed"))
-    # All but its names: should it come back, it is watched as if it were new.
+    # Of its state only for showing: should it come back, it is watched as if it were new.
     final = replace(
-        ConnectionState(), topics=draft.state.topics, seq=draft.state.seq, username=state.username, display_name=state.display_name
+        ConnectionState(),
+        topics=draft.state.topics,
+        seq=draft.state.seq,
+        username=state.username,
+        display_name=state.display_name,
+        last_known=replace(state, topics={}, last_known=None),
     )
     return Decision(final, tuple(draft.transitions), tuple(draft.notifications))
 
@@ -505,7 +511,11 @@ def _reminder(draft: _Draft, topic: Topic, due: datetime) -> NotificationContext
     if not draft.looked(topic):
         draft.suppress(SuppressionReason.AWAITING_CHECK, topic)
         return None
-    return NotificationContext(draft.now, reminder=draft.value(topic).notified.reminders + 1)
+    value = draft.value(topic)
+    since = draft.now - (due - (value.notified.at or due)) / 2
+    # Those that an escalation has only just reached need no reminder yet.
+    lately = (name for at, names in escalated(value, draft.policy) if at > since for name in names)
+    return NotificationContext(draft.now, reminder=value.notified.reminders + 1, escalated_to=tuple(dict.fromkeys(lately)))
 
 
 def _is_suppressed(draft: _Draft, topic: Topic, context: NotificationContext) -> bool:

@@ -43,7 +43,7 @@ class Member:
         since: since when it fails so.
         counted: the failure was seen twice.
         steady: its last few checks failed.
-        witness: they do, and its last check shows trouble of the platform itself: no cause of its own.
+        witness: receivers know of it already, and its last check shows trouble of the platform itself: no cause of its own.
     """
 
     connection: Connection

@@ -148,8 +148,8 @@ class ActionPages:
     ) -> web.Response:
         root = "../" * (request.path.count("/") - 1)
         token = "" if done else actions.forms.issue(request[ACTOR], request.path)
-        body = self._pages.action(
-            board, self._clock.now(), root, form=form, token=token, problem=problem, field=field, done=done, undo=undo
+        body = self._pages.render(
+            "action.html", board, self._clock.now(), root, form=form, token=token, problem=problem, field=field, done=done, undo=undo
         )
         return web.Response(status=status, body=body, headers=_headers(form))
 

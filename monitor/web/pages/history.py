@@ -28,16 +28,17 @@ from monitor.db import (
     list_incidents,
     list_notifications,
     read_connections,
-    read_state,
+    read_last_known,
     response_times,
     silences_since,
-    with_last_checks,
 )
 from monitor.db import uptime as uptime_queries
 from monitor.domain.connections import Connection
 from monitor.domain.events import Topic
 from monitor.domain.policy import Policy
 from monitor.domain.routing.rules import UserLabels
+from monitor.domain.scopes.key import ScopeKey
+from monitor.domain.scopes.state import ScopeState
 from monitor.domain.silencing.acceptance import Acceptance
 from monitor.domain.silencing.acks import Ack
 from monitor.domain.silencing.silences import Silence
@@ -45,6 +46,7 @@ from monitor.domain.uptime import DayUptime, OpenOutage, Uptime
 from monitor.domain.views.snapshot import ConnectionView, Snapshot
 from monitor.errors import StoreError
 from monitor.logs import get_logger
+from monitor.schemas.explanation import scope_deliveries
 from monitor.web.db_access import ReadLimiter
 from monitor.web.pages.charts import Bar, Spark, bar_of, spark_of
 from monitor.web.pages.past import history_begins_at, snapshot_at
@@ -63,7 +65,6 @@ NOTIFICATIONS_SHOWN = 30
 _UNUSABLE = re.compile(r"[\x00\ud800-\udfff]")
 _DAYS = timedelta(days=90)
 _ROW_CHECKS = 40
-_LAST_CHECKS = 50
 _PAGE_CHECKS = 200
 _FRESH_SECONDS = 30.0
 _REMEMBERED = 2000
@@ -193,6 +194,10 @@ class Archive:
             return None
         return await self._read(lambda reader: _retired(reader, key))
 
+    async def scope_deliveries(self, above: Sequence[ScopeState]) -> Mapping[ScopeKey, str]:
+        """What became of the notifications of open scopes."""
+        return await self._read(lambda reader: scope_deliveries(reader, above)) or {}
+
     async def snapshot(self, at: datetime, policy: Policy, present: Snapshot) -> tuple[Snapshot, datetime | None] | None:
         """What was known at a moment, with the names of the *present*, and since when there is history."""
         return await self._read(lambda reader: (snapshot_at(reader, at, policy, present), history_begins_at(reader)))
@@ -253,9 +258,8 @@ def _past(reader: Reader, connection_id: int, query: HistoryQuery, now: datetime
 
 def _retired(reader: Reader, key: Key) -> ConnectionView | None:
     for connection in read_connections(reader, key[2], retired=True):
-        state = read_state(reader, connection.id) if connection.key == key else None
-        if state is not None:
-            return ConnectionView(connection, with_last_checks(state, list_checks(reader, connection.id, _LAST_CHECKS)))
+        if connection.key == key:
+            return ConnectionView(connection, read_last_known(reader, connection.id))
     return None
 
 

@@ -38,7 +38,7 @@ from monitor.web.pages.connection import ConnectionQuery, number_in, profile_of
 from monitor.web.pages.expiry import agenda_of, endings_of
 from monitor.web.pages.forecast import forecast_page
 from monitor.web.pages.history import Archive
-from monitor.web.pages.incidents import incidents_page
+from monitor.web.pages.incidents import incidents_page, unacknowledged
 from monitor.web.pages.parameters import (
     ConnectionPageQuery,
     FilterQuery,
@@ -50,11 +50,12 @@ from monitor.web.pages.parameters import (
     check_known,
 )
 from monitor.web.pages.preflight import FieldProblem, moment_of, preflight_page
-from monitor.web.pages.templates import Pages
+from monitor.web.pages.templates import DEEP, Pages
 from monitor.web.pages.wall import wall_of
 from monitor.web.status.board import StatusBoard
 from monitor.web.status.connection import past_row_of
 from monitor.web.status.present import Present
+from monitor.web.status.sidebar import cards_above
 from monitor.web.status.snapshot_cache import SnapshotCache
 from monitor.web.urls import CONNECTION_PATH, FEED_PATH, Handler, connection_key, route
 
@@ -102,8 +103,8 @@ class Site:
             route("/preflight", self._checked(PreflightPageQuery, self._preflight)),
             route("/forecast", self._checked(FilterQuery, self._forecast)),
             route("/wall", self._checked(WallQuery, self._wall)),
-            route(CONNECTION_PATH, self._checked(ConnectionPageQuery, self._connection, "../../../")),
-            route("/api/v1/reference", self._reference),
+            route(CONNECTION_PATH, self._checked(ConnectionPageQuery, self._connection, DEEP)),
+            route("/api/v1/reference", self._checked(Query, self._reference, "../../")),
             route("/static/{name:[^/]+}", self._static),
         ]
 
@@ -169,7 +170,9 @@ class Site:
         board, now = self._snapshots.board(), self._clock.now()
         agenda = agenda_of(board, _filters(board, request), now)
         await self._clock.sleep(0)
-        return _page(self._pages.calendar(board, agenda, now))
+        return _page(
+            self._pages.render("calendar.html", board, now, agenda=agenda, filters=agenda.filters, has_feed=not extras.missing("icalendar"))
+        )
 
     async def _preflight(self, request: web.Request) -> web.Response:
         board, now = self._snapshots.board(), self._clock.now()
@@ -212,7 +215,7 @@ class Site:
         past = await self._archive.incidents(number)
         board = self._snapshots.board()
         shown = incidents_page(board, past, Filters.of(request.query).page, number, self._instance(), now)
-        return _page(self._pages.incidents(board, shown, now))
+        return _page(self._pages.render("incidents.html", board, now, shown=shown))
 
     async def _connection(self, request: web.Request) -> web.Response:
         board, now, key = self._snapshots.board(), self._clock.now(), connection_key(request)
@@ -223,21 +226,23 @@ class Site:
         elif retired is not None:
             row = past_row_of(retired, now)
         else:
-            return _page(self._pages.missing(board, key[2], now), 404)
+            return _page(self._pages.render("missing.html", board, now, DEEP, platform_id=key[2]), 404)
         query = ConnectionQuery.of(request.query)
         past = await self._archive.connection(row.view.connection.id, query.history)
         if view is None:
             profile = profile_of(row, past, query, now, watched=False)
         else:
-            cards = board.cards_above(view, now)
+            cards = cards_above(board.snapshot, view.connection, now)
             acting = self._acting()
             performed = acting.performed(view.connection) if acting is not None else ()
             outage_of = partial(board.outage_of, view)
             profile = profile_of(row, past, query, now, outage_of=outage_of, cards=cards, performed=performed)
+            profile = replace(profile, unacknowledged=unacknowledged(board, view, self._instance(), now))
         report = self._present.report(row.view, board.snapshot, retired=view is None)
         if past is not None:
             records = records_of(past.notifications[:_EXPLAINED], past.deliveries, past.attempts)
-            report = replace(report, notifications=records)
+            sent = await self._archive.scope_deliveries(report.above)
+            report = replace(report, notifications=records, scope_deliveries=sent)
         profile = replace(profile, explanation=explain(report, now, self._policy()))
         return _page(self._pages.connection(board, profile, now))
 

@@ -10,20 +10,19 @@ from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined, select_autoescape
 
-from monitor import extras
 from monitor.domain.views.status import Filters
 from monitor.schemas.facts import iso
 from monitor.text.advice import reconnects
 from monitor.text.format import clock, day, moment, second, stamp
 from monitor.text.links import url_part
 from monitor.web.pages.connection import Profile
-from monitor.web.pages.expiry import Agenda
 from monitor.web.pages.history import SparklineRow
-from monitor.web.pages.incidents import IncidentsPage
 from monitor.web.status.board import Page, StatusBoard
+from monitor.web.status.sidebar import accounts_of, receivers_of
 
 _TYPES = {".css": "text/css; charset=utf-8", ".js": "text/javascript; charset=utf-8", ".svg": "image/svg+xml"}
-_DEEP = "../../../"
+DEEP = "../../../"
+"""From the page of a connection to the root."""
 # Of a page in pieces: so many parts of a template at a time.
 _PARTS = 1000
 _NO_CHARTS = SparklineRow(None, None)
@@ -81,9 +80,9 @@ class Pages:
             banner=banner,
             cards=cards,
             choices=board.choices(page.filters),
-            accounts=board.accounts_seen(),
+            accounts=accounts_of(board.snapshot, board.accounts),
             several_accounts=len(board.accounts) > 1,
-            receivers=board.receivers(now),
+            receivers=receivers_of(board.snapshot, now),
             page=page,
             filters=page.filters,
             sparklines=sparklines,
@@ -94,15 +93,7 @@ class Pages:
 
     def connection(self, board: StatusBoard, profile: Profile, now: datetime) -> bytes:
         """The page of one connection."""
-        return self.render("connection.html", board, now, root=_DEEP, profile=profile, row=profile.row, label_address=_label_address)
-
-    def missing(self, board: StatusBoard, platform_id: str, now: datetime) -> bytes:
-        """The page of a connection that is not watched."""
-        return self.render("missing.html", board, now, root=_DEEP, platform_id=platform_id)
-
-    def action(self, board: StatusBoard, now: datetime, root: str, **values: Any) -> bytes:
-        """A form, or what came of it."""
-        return self.render("action.html", board, now, root=root, **values)
+        return self.render("connection.html", board, now, root=DEEP, profile=profile, row=profile.row, label_address=_label_address)
 
     def nothing(
         self, board: StatusBoard, root: str, now: datetime, title: str = "Not found", text: str = "There is no page at this address."
@@ -119,14 +110,6 @@ class Pages:
             return components[reference.split("/")[2]][reference.split("/")[3]]
 
         return self.render("reference.html", board, now, root="../../", document=description, at=at)
-
-    def incidents(self, board: StatusBoard, shown: IncidentsPage, now: datetime) -> bytes:
-        """The page of incidents."""
-        return self.render("incidents.html", board, now, shown=shown)
-
-    def calendar(self, board: StatusBoard, agenda: Agenda, now: datetime) -> bytes:
-        """The page of token expiry."""
-        return self.render("calendar.html", board, now, agenda=agenda, filters=agenda.filters, has_feed=not extras.missing("icalendar"))
 
     def render(self, template: str, board: StatusBoard, now: datetime, root: str = "", **values: Any) -> bytes:
         """A page of *template* with *values* and what every page shows."""

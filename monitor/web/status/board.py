@@ -7,17 +7,16 @@ from datetime import UTC, datetime
 from functools import cached_property
 from typing import Any
 
-from monitor.domain.events import Severity
 from monitor.domain.expiry.estimate import best_estimate
 from monitor.domain.reasons import Health, Scope
 from monitor.domain.uptime import OpenOutage
 from monitor.domain.views.handling import Handling, handling_of, open_outage
-from monitor.domain.views.snapshot import ConnectionView, IncidentView, Snapshot
-from monitor.domain.views.status import TROUBLE, ConnectionFilter, DisplayStatus, Filters, Tone, status_of, tone_of, urgency
+from monitor.domain.views.snapshot import ConnectionView, IncidentView, Snapshot, as_known
+from monitor.domain.views.status import TROUBLE, ConnectionFilter, DisplayStatus, Filters, Tone, status_of, to_handle, tone_of, urgency
 from monitor.text.format import STATUS_LABELS, count, platform_name, short_name
-from monitor.text.status import Overall, overall_of
-from monitor.web.status.connection import ConnectionRow, in_doubt, row_of
-from monitor.web.status.sidebar import AccountView, Card, ReceiverView, accounts_of, cards_above, cards_of, is_doubted, receivers_of
+from monitor.text.status import Overall, overall_of, unknown_label, with_handling
+from monitor.web.status.connection import ConnectionRow, row_of
+from monitor.web.status.sidebar import Card, cards_of
 
 PAGE_SIZE = 50
 Key = tuple[str, str, str]
@@ -85,15 +84,16 @@ _CALM_PLACES = {status: (urgency(status, ()), False, 0.0) for status in DisplayS
 
 
 class StatusBoard:
-    """A snapshot sorted for showing."""
+    """A snapshot, as far as it is known, sorted for showing; *source* is the snapshot as it was given."""
 
-    def __init__(self, snapshot: Snapshot) -> None:
-        self.snapshot = snapshot
+    def __init__(self, source: Snapshot) -> None:
+        self.source = source
+        self.snapshot = snapshot = as_known(source)
         self._incidents: dict[int, list[IncidentView]] = defaultdict(list)
         for incident in snapshot.incidents:
             if incident.connection_id is not None and incident.scope is Scope.CONNECTION:
                 self._incidents[incident.connection_id].append(incident)
-        calm: dict[tuple[Health, str | None], DisplayStatus] = {}
+        calm: dict[tuple[Health, str | None, bool], DisplayStatus] = {}
         statuses = tuple([(self._status_of(view, calm), view) for view in snapshot.connections])
         self.ordered: Sequence[tuple[DisplayStatus, ConnectionView]] = statuses
         self._handling: dict[int, Handling] = {}
@@ -111,12 +111,12 @@ class StatusBoard:
             return self._sorted
         return [(status, view) for status, view in self._sorted if criteria.match(view, status)]
 
-    def _status_of(self, view: ConnectionView, calm: dict[tuple[Health, str | None], DisplayStatus]) -> DisplayStatus:
+    def _status_of(self, view: ConnectionView, calm: dict[tuple[Health, str | None, bool], DisplayStatus]) -> DisplayStatus:
         """The status of a connection; *calm* remembers those without incidents, which are nearly all."""
         incidents = self._incidents.get(view.connection.id)
         if incidents is not None:
             return status_of(view, incidents)
-        known = (view.state.health, view.suppressed_by)
+        known = (view.state.health, view.suppressed_by, view.outdated)
         status = calm.get(known)
         if status is None:
             status = calm[known] = status_of(view, ())
@@ -141,23 +141,16 @@ class StatusBoard:
     @cached_property
     def overall(self) -> Overall:
         """The overall state in one sentence."""
-        overall = overall_of(self.snapshot, self.counts, self._urgent())
-        trouble = self._troubled()
-        handled = sum(self.handling_of(view).handled for _, view in trouble)
-        incidents = sum(len(self.incidents_of(view)) for _, view in trouble)
+        urgent = any(tone_of(status, self.incidents_of(view)) is Tone.BAD for status, view in self._troubled())
+        overall = overall_of(self.snapshot, self.counts, urgent)
         controls = self.snapshot.controls
-        silenced = 0
-        if controls.silences or controls.recurring:
-            # Of those in trouble the sentence before says it.
-            calm = self._sorted[len(trouble) :]
-            silenced = sum(self.handling_of(view).silence is not None for _, view in calm)
-        more = [
-            overall.more,
-            f"{count(incidents, 'incident')} of {count(len(trouble), 'connection')} are open." if incidents > len(trouble) else "",
-            f"Acknowledged or silenced: {handled:,} of {count(len(trouble), 'connection')}." if handled else "",
-            f"{count(silenced, 'connection without trouble is', 'connections without trouble are')} silenced." if silenced else "",
-        ]
-        return replace(overall, more=" ".join(filter(None, more)))
+        silencing = bool(controls.silences or controls.recurring)
+        entries = [(status, self.incidents_of(view), view) for status, view in self._sorted]
+        return with_handling(
+            overall,
+            [(len(incidents), self.handling_of(view)) for status, incidents, view in entries if to_handle(status, incidents)],
+            [self.handling_of(view) for status, incidents, view in entries if silencing and not to_handle(status, incidents)],
+        )
 
     def handling_of(self, view: ConnectionView) -> Handling:
         """What operators did about a connection."""
@@ -183,8 +176,7 @@ class StatusBoard:
 
     def row(self, view: ConnectionView, now: datetime) -> ConnectionRow:
         """One connection."""
-        row = row_of(view, self.incidents_of(view), now, self.handling_of(view))
-        return in_doubt(row, now) if is_doubted(self.snapshot, view.connection) else row
+        return row_of(view, self.incidents_of(view), now, self.handling_of(view))
 
     def incidents_of(self, view: ConnectionView) -> Sequence[IncidentView]:
         """The open incidents of one connection."""
@@ -227,16 +219,12 @@ class StatusBoard:
     def group_choices(self) -> tuple[tuple[str, str], ...]:
         """What the list may be grouped by: value and name."""
         names = [("platform", "platform")] if len(self.platforms) > 1 else []
-        names += [("account", "account")] if self.account_choices() else []
-        return (*names, *((name, name) for name in self.label_choices() if name not in ("platform", "account")))
-
-    def cards(self, now: datetime) -> tuple[Card, ...]:
-        """What is wrong above single connections: the database, scopes, receivers; the most urgent and then the widest first."""
-        return cards_of(self.snapshot, now)
+        names += [("account", "account")] if self.account_choices else []
+        return (*names, *((name, name) for name in self.label_choices if name not in ("platform", "account")))
 
     def banner_and_cards(self, now: datetime) -> tuple[Card | None, Sequence[Card]]:
         """The card of what the sentence of the overall state says already, and the others."""
-        cards, snapshot = self.cards(now), self.snapshot
+        cards, snapshot = cards_of(self.snapshot, now), self.snapshot
         rejected = [f"account:{name}" for name, up in snapshot.accounts.items() if up is False]
         if not snapshot.storage_up:
             said = [card for card in cards if card.subject == "storage"]
@@ -246,22 +234,10 @@ class StatusBoard:
             said = [card for card in cards if rejected == [card.subject]]
         return said[0] if said else None, [card for card in cards if card not in said[:1]]
 
-    def cards_above(self, view: ConnectionView, now: datetime) -> tuple[Card, ...]:
-        """Those of the database and of the scopes above one connection."""
-        return cards_above(self.snapshot, view.connection, now)
-
     def scope_incidents(self) -> tuple[IncidentView, ...]:
         """The open scope incidents, the most urgent and then the widest first."""
         incidents = [incident for incident in self.snapshot.incidents if incident.scope is not Scope.CONNECTION]
         return tuple(sorted(incidents, key=lambda incident: (-incident.severity.rank, -incident.scope.width)))
-
-    def receivers(self, now: datetime) -> tuple[ReceiverView, ...]:
-        """Every receiver, failing ones first."""
-        return receivers_of(self.snapshot, now)
-
-    def accounts_seen(self) -> tuple[AccountView, ...]:
-        """Every account and whether the API accepts it."""
-        return accounts_of(self.snapshot, self.accounts)
 
     def choices(self, filters: Filters) -> tuple[Choice, ...]:
         """The filters by display status; those that would keep nothing are not offered."""
@@ -269,7 +245,10 @@ class StatusBoard:
         offers += [(TROUBLE, "Trouble", self._in_trouble, Tone.BAD)]
         urgent = {status for status, view in self._troubled() if tone_of(status, self.incidents_of(view)) is Tone.BAD}
         for status in DisplayStatus:
-            offers.append((status.value, STATUS_LABELS[status], self.counts[status], Tone.BAD if status in urgent else status.tone))
+            label = STATUS_LABELS[status]
+            if status is DisplayStatus.UNKNOWN:
+                label = unknown_label([view for each, view in self.ordered if each is status])
+            offers.append((status.value, label, self.counts[status], Tone.BAD if status in urgent else status.tone))
         # One kind of trouble is all of it: two choices for the same connections would not add up.
         several = sum(bool(self.counts[status]) for status in DisplayStatus if status.in_trouble) > 1
         return tuple(
@@ -278,27 +257,22 @@ class StatusBoard:
             if filters.status == value or not value or (number and (value != TROUBLE or several))
         )
 
+    @property
     def platform_choices(self) -> tuple[tuple[str, str], ...]:
         """Platforms to choose from: value and name."""
         return tuple((platform, platform_name(platform)) for platform in sorted(self.platforms))
 
+    @cached_property
     def account_choices(self) -> tuple[tuple[str, str], ...]:
         """Accounts to choose from, value and name, with those of managed users while these are few; one alone is no choice."""
-        return self._account_choices
-
-    @cached_property
-    def _account_choices(self) -> tuple[tuple[str, str], ...]:
         owners = {(view.connection.spec.account, view.connection.spec.user_id): view.connection for view in self.snapshot.connections}
         labels = {connection.account_label for connection in owners.values()} | set(self.accounts)
         offered = labels if len(labels) <= _MOST_OFFERED else set(self.accounts)
         return tuple((name, name) for name in sorted(offered)) if len(offered) > 1 else ()
 
+    @cached_property
     def label_choices(self) -> Mapping[str, tuple[tuple[str, str], ...]]:
         """Labels to choose from: name to pairs such as `team=social` and their values; those with too many values are left out."""
-        return self._label_choices
-
-    @cached_property
-    def _label_choices(self) -> Mapping[str, tuple[tuple[str, str], ...]]:
         return {
             name: tuple((f"{name}={value}", value) for value in sorted(known))
             for name, known in sorted(self.label_values.items())
@@ -318,13 +292,6 @@ class StatusBoard:
     def account_names(self) -> frozenset[str]:
         """Every account, and every account/user that has a connection."""
         return frozenset({*self.snapshot.accounts, *self.accounts, *(view.connection.account_label for view in self.snapshot.connections)})
-
-    def incident_counts(self) -> Mapping[Severity, int]:
-        """How many incidents are open, by severity."""
-        return Counter(incident.severity for incident in self.snapshot.incidents)
-
-    def _urgent(self) -> bool:
-        return any(tone_of(status, self.incidents_of(view)) is Tone.BAD for status, view in self._troubled())
 
     def _troubled(self) -> Sequence[tuple[DisplayStatus, ConnectionView]]:
         """Those in trouble and those whose tokens end soon."""
