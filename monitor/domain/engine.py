@@ -763,7 +763,8 @@ class ChangeSet:
     def _sight(self, scope: ScopeState, now: datetime) -> Sight:
         """What the rule of platforms and groups looks at."""
         engine, platform = self._engine, scope.key.platform
-        ids = engine.ids_of(platform) if scope.suspect_at is not None else {*engine.failing_ids(platform), *self.states}
+        whole = scope.suspect_at is not None or scope.recovery is not None
+        ids = engine.ids_of(platform) if whole else {*engine.failing_ids(platform), *self.states}
         connections = (self._monitored(connection_id) for connection_id in ids)
         members = (
             platform_scope.member(connection, self.state(connection.id))
