@@ -29,7 +29,7 @@ from monitor.db import Database, read_server
 from monitor.db.cluster.members import conninfo, member_backend
 from monitor.domain.connections import Connection
 from monitor.domain.views.snapshot import Snapshot
-from monitor.errors import AnotherInstance, MonitorError, StoreCorrupt, StoreError, StoreUnavailable, UsageError
+from monitor.errors import AnotherInstance, MonitorError, StoreCorrupt, StoreDenied, StoreError, StoreUnavailable, UsageError
 from monitor.logs import get_logger
 from monitor.metrics import Metrics
 from monitor.runtime import reload_outcome
@@ -63,6 +63,7 @@ _LONGEST_RETRY_SECONDS = 30.0
 _START_ATTEMPT_SECONDS = 300.0
 _STANDBY_PAUSE_SECONDS = 0.5
 _STANDBY_VIEW_SECONDS = 10.0
+_DENIED_ADVICE = "Make the role the owner of the database and its tables, or GRANT it CREATE on the database and on its schema."
 _CLOCK_DIFFERENCE = timedelta(seconds=5)
 
 
@@ -181,9 +182,10 @@ class App:
                     raise
                 await self._stand_by(str(error))
                 pause = _STANDBY_PAUSE_SECONDS
-            except StoreUnavailable as error:
+            except (StoreUnavailable, StoreDenied) as error:
                 await self._database.close()
-                _log.warning("database.start_postponed", error=str(error), retry_seconds=pause)
+                denied = {"advice": _DENIED_ADVICE} if isinstance(error, StoreDenied) else {}
+                _log.warning("database.start_postponed", error=str(error), retry_seconds=pause, **denied)
                 self._postpone(f"Waiting for the database: {error}", pause)
             else:
                 return True
@@ -347,6 +349,10 @@ class App:
         rows = self._rows.registry() if self._node is not None and not self._active else None
         return rows if rows is not None else self._registry
 
+    def _counted(self) -> dict[str, int]:
+        """How many connections are monitored, for the log; not on a node, which takes its share later."""
+        return {"connections": len(self._registry.ids())} if self._node is None else {}
+
     def _exported(self) -> Snapshot:
         """What the metrics of a node are made of."""
         if self._node_workers is None or self._active:
@@ -375,7 +381,7 @@ class App:
         self._metrics.config_reloaded(successful=True, at=self._clock.now())
         self.ready.set()
         self._manager.ready(self._watchdog.status())
-        _log.info("monitor.started", version=__version__, url=self.url, connections=len(self._registry.ids()), config=self.config.source)
+        _log.info("monitor.started", version=__version__, url=self.url, config=self.config.source, **self._counted())
         await self._signals.stop.wait()
         self._manager.stopping()
         _log.info("monitor.stop_requested")
@@ -495,7 +501,7 @@ class App:
         self._manager.trouble = ""
         changed = {
             "database": config.database != self.config.database,
-            "cluster": config.cluster != self.config.cluster,
+            "cluster": _fixed(config) != _fixed(self.config),
             "web.listen": config.web.listen != self.config.web.listen,
         }
         restart = [key for key, differs in changed.items() if differs]
@@ -519,7 +525,13 @@ class App:
             workers.start(group)
         finally:
             self._replacing_workers = False
-        _log.info("config.reloaded", connections=len(self._registry.ids()), receivers=len(config.receivers))
+        _log.info("config.reloaded", receivers=len(config.receivers), **self._counted())
+
+
+def _fixed(config: Config) -> tuple[object, ...] | None:
+    """What of the section `cluster` a reload does not change."""
+    cluster = config.cluster
+    return (cluster.mode, cluster.lease, cluster.node) if cluster is not None else None
 
 
 def _is_damage(error: BaseException) -> bool:

@@ -52,7 +52,8 @@ def member_of(config: Config) -> NodeRow:
     if cluster is None:
         raise ValueError("the configuration has no cluster")
     web, host = config.web, socket.gethostname()
-    url = cluster.url or ("" if is_loopback(web.host) else f"http://{host}:{web.port}")
+    scheme = "http" if config.web_file.tls_server_config is None else "https"
+    url = cluster.url or ("" if is_loopback(web.host) else f"{scheme}://{host}:{web.port}")
     name = cluster.node or f"{host}-{web.port}"
     return NodeRow(name, host=host, url=url, version=__version__, config=config_hash(config), weight=cluster.weight)
 

@@ -14,6 +14,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from enum import StrEnum
+from typing import Self
 
 from monitor.domain.copies import replace
 from monitor.domain.events import FINE, Severity, Topic
@@ -214,7 +215,7 @@ class ConnectionState:
     notice_pending: bool = False
     next_evaluation_at: datetime | None = None
     seq: int = 0
-    last_known: "ConnectionState | None" = None
+    last_known: Self | None = None
     unknown: str = ""
 
     @property

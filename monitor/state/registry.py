@@ -14,7 +14,7 @@ from monitor.db import (
     Reader,
     accepted_losses,
     acks_of_open,
-    list_notifications,
+    last_notifications,
     read_connections,
     read_meta,
     read_outbox,
@@ -51,8 +51,6 @@ if TYPE_CHECKING:
 
 # How long the alert about a loss lasts, which belongs to no incident.
 NOTICE_STANDS = timedelta(hours=1)
-# Among so many of the last notifications those notices are sought at the start.
-_NOTICES_SOUGHT = 200
 _log = get_logger(__name__)
 LONGEST_PAUSE_SECONDS = 90.0
 FIRST_LIST_WITHIN_SECONDS = 900.0
@@ -105,8 +103,8 @@ class Registry(Engine):
         self.scope_versions = {scope.key: version for version, scope in scopes.values()}
         self.restore({number: state for number, (_, state) in states.items()}, [scope for _, scope in scopes.values()])
         self._load_settings(reader)
-        for row in reversed(list_notifications(reader, limit=_NOTICES_SOUGHT)):
-            self.add_notice(row.notification)
+        for notification in last_notifications(reader, EventType.INVENTORY_CHANGED):
+            self.add_notice(notification)
 
     def _load_settings(self, reader: Reader) -> None:
         self.rounding_evidence = decode_rounding(read_meta(reader, self.rounding_key()))
@@ -185,7 +183,15 @@ class Registry(Engine):
     def unmatched_now(self) -> tuple[UnmatchedMatcher, ...]:
         """The matchers that match none of the present connections."""
         found = unmatched(self.config.matches(), self.connections())
-        return tuple(replace(matcher, meant=self._meant(matcher)) for matcher in found)
+        return tuple(replace(matcher, meant=self._meant(matcher), **self._as_written(matcher)) for matcher in found)
+
+    def _as_written(self, matcher: UnmatchedMatcher) -> Mapping[str, str]:
+        """Key and pattern as the configuration has them: names of users, and the keys of selectors."""
+        if matcher.name != "user":
+            return {}
+        users = self.config.users
+        pattern = "|".join(users.get(choice, choice) for choice in matcher.pattern.split("|"))
+        return {"pattern": pattern, "name": "user_id" if matcher.where.startswith("connections ") else "user"}
 
     def _meant(self, matcher: UnmatchedMatcher) -> str:
         """What to write instead: the id of what the API or the configuration calls so, or the nearest known value; empty if none is near."""

@@ -13,7 +13,7 @@ from monitor.domain.notifications.timing import closing_held_until
 from monitor.domain.policy import Policy
 from monitor.domain.reasons import UPSTREAM, Health, Outcome, outcome_of
 from monitor.domain.routing.connection_entries import ConnectionEntry
-from monitor.domain.routing.rules import covers
+from monitor.domain.routing.matchers import covers
 from monitor.domain.scopes.state import ScopeState
 from monitor.domain.silencing.acceptance import is_new
 from monitor.domain.silencing.silences import SilenceState

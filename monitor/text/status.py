@@ -222,8 +222,10 @@ def _failing_receivers(snapshot: Snapshot) -> str:
     failing = sorted(name for name, outbox in snapshot.outbox.items() if outbox.disabled or outbox.failing_since is not None)
     if not failing:
         return ""
-    which = f"receiver {failing[0]} accepts" if len(failing) == 1 else f"{len(failing)} receivers accept"
-    return f"The {which} no messages."
+    if len(failing) == 1:
+        return f"The receiver {failing[0]} accepts no messages."
+    which = f"The {len(failing)}" if len(failing) == len(snapshot.outbox) else f"{len(failing)} of the {len(snapshot.outbox)}"
+    return f"{which} receivers accept no messages."
 
 
 def _last_known(snapshot: Snapshot) -> str:

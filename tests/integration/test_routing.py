@@ -165,7 +165,7 @@ async def test_unrouted(world: Watched) -> None:
         world.fleet.find_unmatched()
     snapshot = world.fleet.snapshot(world.now)
     assert (len(counted), snapshot.unrouted) == (1, 1)
-    assert [(one.where, one.name) for one in snapshot.unmatched] == [("routes[1]", "team"), ("routes[2]", "connection")]
+    assert [("config.yaml:" in one.where, one.name) for one in snapshot.unmatched] == [(True, "team"), (True, "connection")]
     assert [one.meant for one in snapshot.unmatched] == ["", "linkedin-page2"]
     overall = overall_of(snapshot, Counter(), urgent=False)
     assert "1 notification reached no receiver: no route matches." in f"{overall.text} {overall.more}"

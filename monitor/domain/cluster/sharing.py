@@ -101,6 +101,13 @@ class ClusterView:
         alive = {member.node for member in self.members if member.alive}
         return tuple(one.name for one in self.shards if (one.free_for > _UNTENDED_AFTER if one.node is None else one.node not in alive))
 
+    def has_lost(self) -> bool:
+        """Whether a lease has run out, or a shard is that of a node without a row."""
+        nodes = {member.node for member in self.members}
+        return not all(member.alive for member in self.members) or any(
+            shard.node not in nodes for shard in self.shards if shard.node is not None
+        )
+
     def load(self, node: str) -> float:
         """How much a node has to do."""
         return sum(shard.weight for shard in self.shards if shard.node == node)

@@ -108,7 +108,7 @@ def takes_everything(matches_of_routes: Sequence[Mapping[str, str]]) -> bool:
     severities = {
         severity
         for match in matches_of_routes
-        if not match.keys() - {"severity"}
+        if all(pattern == "*" for name, pattern in match.items() if name != "severity")
         for severity in Severity
         if matches_pattern(match.get("severity", "*"), severity.value)
     }
@@ -216,9 +216,3 @@ def connection_facts(connection: Connection) -> dict[str, str]:
         "platform": connection.platform,
         "connection": connection.platform_id,
     }
-
-
-def covers(match: Mapping[str, str], connection: Connection) -> bool:
-    """Whether a silence with this *match* can match a notification about *connection*."""
-    values = {**connection.labels, **connection_facts(connection)}
-    return matches({name: pattern for name, pattern in match.items() if name not in OF_NOTIFICATIONS}, values)
