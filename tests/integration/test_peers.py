@@ -41,7 +41,7 @@ async def test_cut_off(ready: list[int]) -> None:
     clock = SystemClock()
     members = [NodeRow("a"), NodeRow("b", url=f"http://127.0.0.1:{ready[1]}")]
     node = _Node("a", ClusterView(clock.now(), members, [Shard(GLOBAL, "a")]))
-    peers = Peers(cast("Node", node), clock)
+    peers = Peers(cast("Node", node), None, clock)
     with capture_logs() as logs:
         for status, notifies in ((200, False), (200, False), (503, True), (200, False)):
             ready[0] = status
