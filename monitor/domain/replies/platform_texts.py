@@ -93,9 +93,5 @@ def code_pattern(codes: Iterable[int]) -> str:
 
 
 def words_pattern(pattern: str) -> str:
-    """
-    The regular expression for the words of a sentence, and for a code name made of them.
-
-    `access token expired` is found in `access_token_expired` and `AccessTokenExpired` too. A space after a repetition stays a space.
-    """
-    return re.sub(r"(?<=[a-z0-9)?]) ", "[ _-]?", pattern)
+    """The regular expression for the words of a sentence, and for a code name made of them, such as `access_token_expired`."""
+    return re.sub(r"(?<=[a-z0-9)?]) ", "[ _-]?", pattern)  # not after a repetition: the search would take too long

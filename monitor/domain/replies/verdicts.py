@@ -25,21 +25,13 @@ _REASON_PHRASE = (
 )
 _FILLING = r"(?:[\s:=!\"'(_]|with|an?\b|http|error|status|code|response|server)*"
 _HTTP_STATUS = re.compile(
-    # Such as HTTP/1.1 503, response code 503, ...
     rf"(?:(?:http(?:/[0-9](?:\.[0-9])?)?|status|respon(?:se|ded)){_FILLING}"
-    # ... returned 502 for url, but not error: 500 characters are allowed, ...
+    # Such as HTTP/1.1 503; returned 502 for url, but not error: 500 characters are allowed; 504 Gateway Time-out.
     rf"|(?<![a-z])(?:error|code|failed|returned|got|received){_FILLING}(?=[0-9]{{3}}(?:\W*$|[^\w\s]|\s+(?:{_REASON_PHRASE}|for|from)))"
-    # ... 504 Gateway Time-out, or nothing but 503.
     rf"|(?<![\w.#])(?=[0-9]{{3}}[\s:-]+{_REASON_PHRASE})|^\W*(?=[0-9]{{3}}\W*$)){_STATUS}"
 )
-_BY_STATUS = {
-    **dict.fromkeys(("420", "429", "999"), Reason.PLATFORM_LIMITED),
-    "401": Reason.CREDENTIAL_REJECTED,
-    "403": Reason.RIGHTS_LOST,
-    "404": Reason.TARGET_GONE,
-    "410": Reason.TARGET_GONE,
-}
-
+_BY_STATUS = dict.fromkeys(("420", "429", "999"), Reason.PLATFORM_LIMITED) | dict.fromkeys(("404", "410"), Reason.TARGET_GONE)
+_BY_STATUS |= {"401": Reason.CREDENTIAL_REJECTED, "403": Reason.RIGHTS_LOST}
 
 # A text that names one of these is believed whatever status or request to try again comes with it.
 _CERTAIN = CREDENTIAL | UPSTREAM | {Reason.ACCOUNT_RESTRICTED, Reason.BOT_REMOVED, Reason.APP_REFUSED}
@@ -96,11 +88,7 @@ DEFAULT_FALSE_NEGATIVES: tuple[FalseNegativeRule, ...] = (
         Reason.VALIDATOR_LACKS_CREDENTIALS,
     ),
     # A post that was refused as a duplicate shows that the connection works.
-    FalseNegativeRule(
-        ANY_PLATFORM,
-        r".*",
-        r"duplicate[_ -]?(?:post|status|tweet|content|message)|is a duplicate\b|\(#506\)|\bcode\W{1,3}506\b",
-    ),
+    FalseNegativeRule(ANY_PLATFORM, r".*", r"duplicate[_ -]?(?:post|status|tweet|content)|is a duplicate\b|\(#506\)|\bcode\W{1,3}506\b"),
 )
 
 
