@@ -29,7 +29,7 @@ from monitor.db import Database, read_server
 from monitor.db.cluster.members import conninfo, member_backend
 from monitor.domain.connections import Connection
 from monitor.domain.views.snapshot import Snapshot
-from monitor.errors import AnotherInstance, MonitorError, StoreCorrupt, StoreError, StoreUnavailable
+from monitor.errors import AnotherInstance, MonitorError, StoreCorrupt, StoreDenied, StoreError, StoreUnavailable, UsageError
 from monitor.logs import get_logger
 from monitor.metrics import Metrics
 from monitor.runtime import reload_outcome
@@ -63,6 +63,7 @@ _LONGEST_RETRY_SECONDS = 30.0
 _START_ATTEMPT_SECONDS = 300.0
 _STANDBY_PAUSE_SECONDS = 0.5
 _STANDBY_VIEW_SECONDS = 10.0
+_DENIED_ADVICE = "Make the role the owner of the database and its tables, or GRANT it CREATE on the database and on its schema."
 _CLOCK_DIFFERENCE = timedelta(seconds=5)
 
 
@@ -101,6 +102,10 @@ class App:
         self._view_due = float("-inf")
         self._node: Node | None = None
         self._node_workers: NodeWorkers | None = None
+        self._registry = Registry(EvaluationConfig.from_config(config, ""), clock)
+        self._database = self._make_database()
+        self._rows = ShownRows(self._database, lambda: self.config, clock)
+        self._web = self._web_server()
 
     async def run(self) -> None:
         """
@@ -110,9 +115,6 @@ class App:
             StoreError: the database can't be used.
             ConfigError: the web port can't be opened.
         """
-        self._database = self._make_database()
-        self._rows = ShownRows(self._database, lambda: self.config, self._clock)
-        self._web = self._web_server()
         try:
             await self._run()
         except BaseException as error:
@@ -180,9 +182,10 @@ class App:
                     raise
                 await self._stand_by(str(error))
                 pause = _STANDBY_PAUSE_SECONDS
-            except StoreUnavailable as error:
+            except (StoreUnavailable, StoreDenied) as error:
                 await self._database.close()
-                _log.warning("database.start_postponed", error=str(error), retry_seconds=pause)
+                denied = {"advice": _DENIED_ADVICE} if isinstance(error, StoreDenied) else {}
+                _log.warning("database.start_postponed", error=str(error), retry_seconds=pause, **denied)
                 self._postpone(f"Waiting for the database: {error}", pause)
             else:
                 return True
@@ -223,8 +226,6 @@ class App:
             self._registry = await self._database.read(partial(Registry.of_rows, config=self.config, clock=self._clock))
         except StoreError as error:
             _log.warning("snapshot.read_failed", error=str(error))
-            if not self._active:
-                self._registry = Registry(EvaluationConfig.from_config(self.config, ""), self._clock)
 
     async def _reload_standby(self) -> None:
         try:
@@ -336,8 +337,12 @@ class App:
         """Everything that is known, now."""
         snapshot = self._shown().snapshot(self._clock.now())
         if self._node is not None:
-            snapshot = replace(snapshot, storage_up=self._registry.storage_up)
+            snapshot = replace(snapshot, storage_up=self._registry.storage_up, untended=self._untended())
         return replace(snapshot, active=self._active) if self._active else snapshot
+
+    def _untended(self) -> tuple[str, ...]:
+        view = self._node.view if self._node is not None else None
+        return view.untended() if view is not None else ()
 
     def _shown(self) -> Registry:
         """What the pages show: in a cluster that shares, the rows of all nodes."""
@@ -401,8 +406,12 @@ class App:
             WakeJob("discover", _SECOND, wake("discover")),
             WakeJob("uptime-rollup", timedelta(minutes=10), wake("uptime-rollup")),
             WakeJob("retention", timedelta(hours=1), wake("retention")),
-            WakeJob("watchdog", _SECOND, lambda: self._watchdog_loop.wake.set()),  # noqa: PLW0108 - the loop is made later
+            WakeJob("watchdog", _SECOND, self._wake_watchdog),
         )
+
+    def _wake_watchdog(self) -> None:
+        # The loop is made after the scheduler, which is told of clock jumps by it.
+        self._watchdog_loop.wake.set()
 
     def _watchdog_rest_seconds(self) -> float:
         """How long the watchdog's loop rests when no job wakes it: several such rests fit into `WatchdogSec=`."""
@@ -430,7 +439,11 @@ class App:
             return False, "starting or stopping"
         if not self._database.may_send():
             return False, "the lease of this instance has run out"
-        return (True, "ready") if self._database.storage_up else (False, "the database takes no writes")
+        if not self._database.storage_up:
+            return False, "the database takes no writes"
+        untended = self._untended()
+        # It serves pages all the same, as every other node does.
+        return True, f"ready, but no node tends {', '.join(untended)}" if untended else "ready"
 
     async def _reload_on_request(self, group: asyncio.TaskGroup) -> None:
         while True:
@@ -473,6 +486,8 @@ class App:
 
     async def _reread_config(self) -> tuple[Config, Authenticator]:
         config = await asyncio.to_thread(self._reread)
+        if self._node is not None and (config.cluster is None or config.cluster.mode != "shared"):
+            raise UsageError("cluster.mode is no longer shared: stop this node, and start it with the new configuration")
         return config, await self._web.prepare(config.web, config.web_file)
 
     def _adopt(self, config: Config, authenticator: Authenticator) -> list[str]:

@@ -163,6 +163,10 @@ class UnsafeDatabaseLocation(StoreError):
     exit_code = EXIT_CONFIG
 
 
+class StoreDenied(StoreError):
+    """The role of the database may not do what is needed; the same work succeeds once it may."""
+
+
 class UnsuitableServer(StoreError):
     """The database server, a pooler before it, or its address can't be used; only a person can put that right."""
 

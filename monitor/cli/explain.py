@@ -13,7 +13,7 @@ from monitor.cli.verb import Verb, argument
 from monitor.clock import SystemClock
 from monitor.db import read_last_known
 from monitor.domain.views.snapshot import ConnectionView
-from monitor.schemas.explanation import as_document, notification_records
+from monitor.schemas.explanation import as_document, notification_records, scope_deliveries
 from monitor.text.explain import ExplainSection, explain
 from monitor.text.report import ConnectionReport
 
@@ -49,10 +49,12 @@ def report_of(database: OpenDatabase, platform_id: str, account: str | None, lim
     views = {} if retired else {view.connection.id: view for view in database.snapshot(now).connections}
     view = views.get(connection.id) or ConnectionView(connection, read_last_known(database.reader, connection.id))
     state = view.state
+    above = () if retired else registry.scopes_explaining(connection, state)
     return ConnectionReport(
         connection=connection,
         state=state,
-        above=() if retired else registry.scopes_explaining(connection, state),
+        above=above,
+        scope_deliveries=scope_deliveries(database.reader, above),
         notifications=notification_records(database.reader, connection.id, limit),
         controls=registry.controls,
         instance=database.instance,

@@ -115,8 +115,8 @@ def _as_text(receiver: ReceiverSettings, webhook_id: str, result: AttemptResult)
     took = f"{result.took.total_seconds():.2f} s"
     signed = "signed" if receiver.secrets else "not signed"
     outcome = "accepted the test" if result.delivered else "did not accept the test"
-    response = f"HTTP {result.http_status}" if result.http_status is not None else "no response"
-    lines = [f"{receiver.name} ({receiver.type}, {signed}) {outcome}: {response} after {took}"]
+    response = f"HTTP {result.http_status}" if result.http_status is not None else "" if result.delivered else "no response"
+    lines = [f"{receiver.name} ({receiver.type}, {signed}) {outcome}{': ' if response else ''}{response} after {took}"]
     if not result.delivered:
         lines.append(f"{result.reason.value}: {result.detail}" if result.detail else result.reason.value)
     return "\n".join([*lines, f"id {webhook_id}"])

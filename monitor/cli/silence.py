@@ -12,7 +12,7 @@ from monitor.cli import output
 from monitor.cli.directory import Directory, NameProblem
 from monitor.cli.lookup import directory
 from monitor.cli.options import CONFIG, JSON, count, duration, instant, load_config
-from monitor.cli.output import coloured, table, terminal_width
+from monitor.cli.output import coloured, paint, table, terminal_width
 from monitor.cli.verb import ExclusiveGroup, Verb, argument
 from monitor.clock import SystemClock
 from monitor.config import Config
@@ -21,8 +21,10 @@ from monitor.config.matchers import problem as matcher_problem
 from monitor.config.problems import suggest
 from monitor.db import Reader, operator_session, read_connections, read_state, reading, silences_since
 from monitor.domain.connections import Connection
+from monitor.domain.events import Severity
 from monitor.domain.recurrence import DAYS, EVERY_DAY
-from monitor.domain.routing.rules import OF_NOTIFICATIONS, RESERVED, covers
+from monitor.domain.routing.matchers import about_connections, covers
+from monitor.domain.routing.rules import OF_NOTIFICATIONS, RESERVED, matches_pattern
 from monitor.domain.silencing.silences import RecurringSilence, Silence, SilenceState
 from monitor.domain.states import ConnectionState
 from monitor.errors import UsageError
@@ -47,6 +49,7 @@ notified. A running daemon applies it within seconds. Recurring silences are con
 
 _NAMED = 3
 _NO_SILENCE = "silence {} is unknown or has ended; `postpost-monitor silence list` shows the numbers"
+_WIDE_ONLY = "It matches notifications about accounts, platforms or the monitor only; those about connections are sent."
 _LONG_AGO = datetime(2000, 1, 1, tzinfo=UTC)
 _COLOURS = {SilenceState.ACTIVE: "warning", SilenceState.PENDING: "info", SilenceState.EXPIRED: "unknown"}
 
@@ -64,16 +67,27 @@ def add(args: argparse.Namespace) -> int:
     author, reason = author_and_reason(args, "silence add")
     match = matchers(args.match, known)
     covered = len(_covered(match, known.connections))
-    if not covered and not args.even_if_none:
+    if not covered and about_connections(match) and not args.even_if_none:
         raise UsageError(f"silence add: {nothing_covered(match, known)}; --even-if-none adds it all the same")
     with operator_session(url) as operations:
         silence = operations.add_silence(match, starts_at=starts_at, ends_at=ends_at, author=author, reason=reason, now=now)
+    warning = covers_everything(match, covered, len(known.connections))
     if args.json:
-        output.put({"silence": document(silence, now, known.connections), "connections": covered})
+        output.put({"silence": document(silence, now, known.connections), "connections": covered, "warning": warning or None})
         return 0
     print(f"Silence {silence.id} until {moment(silence.ends_at)} ({span(silence.ends_at - now)}).")
-    print(f"It matches {covered} of {len(known.connections)} connections.")
+    print(f"It matches {covered} of {len(known.connections)} connections." if about_connections(match) else _WIDE_ONLY)
+    if warning:
+        print(paint(f"Warning: {warning}", "33"))
     return 0
+
+
+def covers_everything(match: Mapping[str, str], covered: int, known: int) -> str:
+    """What a silence of everything about every connection means; empty for another one."""
+    narrow = match.keys() & OF_NOTIFICATIONS - {"severity"} or not matches_pattern(match.get("severity", "*"), Severity.CRITICAL.value)
+    if covered < known or known < 2 or narrow:
+        return ""
+    return f"it covers all {known} connections: no notification about them is sent until it ends, critical ones included."
 
 
 def nothing_covered(match: Mapping[str, str], known: Directory) -> str:
@@ -167,15 +181,17 @@ def as_text(
     if not rows:
         return "No silences."
     cells = [
-        (*row[:-1], _pairs(match, users), _covers_text(_covered(match, connections), len(connections), named), row[-1])
+        (*row[:-1], _pairs(match, users), _covers_text(match, _covered(match, connections), len(connections), named), row[-1])
         for match, row in rows
     ]
     header = ("NUMBER", "STATE", "STARTS (UTC)", "ENDS (UTC)", "AUTHOR", "MATCHERS", "COVERS", "REASON")
     return "\n".join(table(header, cells, width, least={4: 8}, texts=3))
 
 
-def _covers_text(covered: Sequence[Connection], known: int, named: Mapping[int, str]) -> str:
+def _covers_text(match: Mapping[str, str], covered: Sequence[Connection], known: int, named: Mapping[int, str]) -> str:
     """How many of the known connections a silence covers now, and the names of the first ones."""
+    if not about_connections(match):
+        return "covers accounts, platforms or the monitor"
     if not covered:
         return "covers no connection"
     if len(covered) == known:

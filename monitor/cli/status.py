@@ -94,7 +94,16 @@ def load(config: Config, clock: Clock) -> Snapshot:
             unmatched=registry.unmatched_now() if registry.ids() else (),
             unrouted=_unrouted(database.reader, registry.config),
             heartbeat_problem=heartbeat_problem(config, registry, now),
+            untended=_untended(config, database.reader),
         )
+
+
+def _untended(config: Config, reader: Reader) -> tuple[str, ...]:
+    if config.cluster is None or config.cluster.mode != "shared":
+        return ()
+    from monitor.db.cluster.members import read_cluster  # noqa: PLC0415 - only with a cluster
+
+    return read_cluster(reader).untended()
 
 
 def _unrouted(reader: Reader, config: "EvaluationConfig") -> int:

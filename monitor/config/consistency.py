@@ -2,7 +2,7 @@
 
 import re
 import ssl
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import timedelta
 from functools import partial
 from urllib.parse import SplitResult, urlsplit
@@ -288,7 +288,7 @@ def _header(draft: Draft, name: str, value: str, path: Path) -> None:
 def _routes(draft: Draft, warn: Warn) -> None:
     receivers = draft.names("receivers")
     routed: set[str] = set()
-    matches_all = False
+    before: list[Mapping[str, str]] = []
     routes = draft.listed(RouteSettings, "routes")
     for index, route in routes.items():
         path: Path = ("routes", index)
@@ -298,11 +298,13 @@ def _routes(draft: Draft, warn: Warn) -> None:
             for position, name in enumerate(names):
                 if name not in receivers:
                     draft.refuse((*path, *place, position), f"unknown receiver {name}", suggest(name, receivers, "receivers"))
-        if matches_all:
-            warn(path, "this route is never reached: an earlier one matches everything", "move the route without match to the end")
-        matches_all = matches_all or not route.match
+        if routing.takes_everything(before):
+            warn(path, "this route is never reached: earlier ones match everything", "move the route that matches everything to the end")
+        before.append(route.match)
         routed.update((*route.receivers, *escalated))
-    if routes and not routing.takes_everything([route.match for route in routes.values()]):
+    if routes and not any(route.receivers for route in routes.values()):
+        warn(("routes",), "no route has a receiver: no notification is sent", "name one in receivers")
+    if routes and not routing.takes_everything(before):
         message = "a notification that no route matches reaches no receiver"
         warn(("routes",), message, "end with a route without match; with receivers: [] it drops the rest on purpose")
     for index, receiver in draft.listed(ReceiverSettings, "receivers").items():

@@ -93,11 +93,19 @@ def advice(choice: str, values: Collection[str]) -> str:
     if len(parts) > 1 and set(parts) <= set(values):
         return f"separate alternatives by |: {'|'.join(parts)}"
     known = sorted(filter(None, values))
-    same = [value for value in known if value.partition(".")[0] == choice.lower().partition(".")[0]]
-    close = meant(choice, known) or nearest(choice, same) or nearest(choice, known)
+    first = choice.lower().partition(".")[0]
+    same = [value for value in known if value.partition(".")[0] == first]
+    if choice.endswith(".*") and (word := nearest(first, sorted({value.partition(".")[0] for value in known}))):
+        return f"did you mean {word}.*?"
+    close = _topic_of(choice, known) or meant(choice, known) or nearest(choice, same) or nearest(choice, known)
     if close is None:
-        return suggest(choice, same or known, "known")
+        return suggest(choice, same or sorted({f"{value.partition('.')[0]}.*" if "." in value else value for value in known}), "known")
     return f"did you mean {close}?" + (f" known: {', '.join(known)}" if len(known) <= _FEW else "")
+
+
+def _topic_of(choice: str, known: Collection[str]) -> str | None:
+    topic = {"token": "expiry", "token_expiry": "expiry", "posting": "publishing", "posts": "publishing"}.get(choice.lower())
+    return topic if topic in known else None
 
 
 def _known(draft: Draft, warn: Warn, place: Path, key: str, pattern: str) -> None:

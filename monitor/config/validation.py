@@ -9,6 +9,7 @@ from pydantic import ValidationError
 from monitor.config.model import Config
 from monitor.config.problems import suggest, translate
 from monitor.config.sections.core import AccountSettings, ConnectionSettings
+from monitor.config.sections.receivers import RouteSettings
 from monitor.config.types import Section, keys
 from monitor.config.web_config import WebConfig
 from monitor.config.yaml import Path, YamlDocument
@@ -88,6 +89,8 @@ def validate(document: YamlDocument, web_file: WebConfig | None, files: Iterable
         else:
             draft.refuse((name,), f"{name} must be a list", "one '- item' per line")
     _complete_connections(draft)
+    for index, route in draft.listed(RouteSettings, "routes").items():
+        draft.items["routes"][index] = route.placed(draft.document.location(("routes", index)))
     return draft
 
 

@@ -100,7 +100,9 @@ class ControlsWriter:
         after = change(before)
         if after != before:
             disabled = after.disabled_at is not None
-            self._outbox.put_receiver_state(name, after.dump(), disabled=disabled, failing_since=after.failing_since)
+            self._outbox.put_receiver_state(
+                name, after.dump(), disabled=disabled, failing_since=None if after.healthy else after.failing_since
+            )
         return after != before
 
     def redeliver(self, ids: list[int], now: datetime) -> int:

@@ -6,7 +6,7 @@ from contextlib import contextmanager
 
 from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 
-from monitor.errors import StoreCorrupt, StoreError, StoreUnavailable, UnsuitableServer
+from monitor.errors import StoreCorrupt, StoreDenied, StoreError, StoreUnavailable, UnsuitableServer
 
 _REPAIR = (
     "stop the monitor, keep a copy of the file, then either restore a backup made by `postpost-monitor db backup`, "
@@ -24,6 +24,7 @@ _SQLITE_DAMAGE = ("SQLITE_CORRUPT", "SQLITE_NOTADB")
 # SQLSTATE classes of the same meaning: no connection, transaction rolled back, out of resources, not in the right
 # state, operator intervention, system error; then refused log-in, read-only server, no such database.
 _POSTGRES_LATER = ("08", "40", "53", "55", "57", "58", "28", "25006", "3D")
+_DENIED = "42501"
 # What PgBouncer answers to settings of a session.
 _NO_OPTIONS = "unsupported startup parameter"
 POOLER = "connect to the PostgreSQL server itself: a pooler in between keeps neither the lock nor the settings of a session"
@@ -83,4 +84,6 @@ def _of_postgres(error: DBAPIError) -> StoreError:
     lost = error.connection_invalidated or (not state and type(error.orig).__name__ in {"OperationalError", "InterfaceError"})
     if lost or state.startswith(_POSTGRES_LATER):
         return StoreUnavailable(text)
+    if state == _DENIED:
+        return StoreDenied(f"{text} ({state})")
     return StoreError(f"{text} ({state})" if state else text)

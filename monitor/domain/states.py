@@ -14,6 +14,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from enum import StrEnum
+from typing import Self
 
 from monitor.domain.copies import replace
 from monitor.domain.events import FINE, Severity, Topic
@@ -165,7 +166,7 @@ class ConnectionState:
         last_successful_post_at, last_error: the last post that succeeded, and the last posting error, by the API's clock.
         server_ahead: by how much the API's clock is ahead of ours, as its last answers showed; zero when the clocks agree.
         explained_error_at: when the last posting error occurred that a failure or a scope incident explains.
-        token_sightings: checks and listings in a row that agree about it.
+        token_sightings: checks and listings in a row that agree about the token.
         changes: recent changes of confirmed health, oldest first, for flap damping.
         pending_levels: levels that were seen but are not confirmed yet.
         topics: the topics that ever had another level than `fine`.
@@ -212,7 +213,7 @@ class ConnectionState:
     notice_pending: bool = False
     next_evaluation_at: datetime | None = None
     seq: int = 0
-    last_known: "ConnectionState | None" = None
+    last_known: Self | None = None
     unknown: str = ""
 
     @property

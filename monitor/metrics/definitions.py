@@ -87,7 +87,7 @@ INCIDENT_OPEN = Family(
 INCIDENT_NOTIFIED = Family(
     MetricType.GAUGE,
     "postpost_incident_notified",
-    "1 for each open incident of which the receivers were notified, with the level that they know.",
+    "1 for each open incident whose notification was decided, with its level, also while no route or receiver takes it.",
     ("monitor", *_INCIDENT, "receiver"),
 )
 INCIDENT_ACKNOWLEDGED = Family(

@@ -206,6 +206,7 @@ class SilenceAddDocument(Document):
 
     silence: SilenceFacts
     connections: Annotated[int, Field(description="how many it covers")]
+    warning: Annotated[str | None, Field(description="that it covers every connection; null: it does not")]
 
 
 class SilenceListDocument(Dated):

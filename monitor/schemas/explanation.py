@@ -12,9 +12,13 @@ from monitor.db import (
     deliveries_of_notifications,
     list_notifications,
 )
+from monitor.domain.scopes.key import ScopeKey
+from monitor.domain.scopes.state import ScopeState
 from monitor.schemas import facts
 from monitor.text.explain import ExplainSection
 from monitor.text.report import AttemptRecord, ConnectionReport, DeliveryRecord, NotificationRecord
+
+_OF_SCOPE = 50
 
 
 def notification_records(reader: Reader, connection_id: int, limit: int) -> list[NotificationRecord]:
@@ -22,6 +26,19 @@ def notification_records(reader: Reader, connection_id: int, limit: int) -> list
     notifications = list_notifications(reader, connection_id=connection_id, limit=limit)
     deliveries = deliveries_of_notifications(reader, [row.id for row in notifications])
     return records_of(notifications, deliveries, attempts_of(reader, [delivery.id for delivery in deliveries]))
+
+
+def scope_deliveries(reader: Reader, above: Iterable[ScopeState]) -> dict[ScopeKey, str]:
+    """See `ConnectionReport`; without the scopes of whose incident no notification is known."""
+    found: dict[ScopeKey, str] = {}
+    for scope in above:
+        rows = list_notifications(reader, subject=str(scope.key), limit=_OF_SCOPE) if scope.open else []
+        number = scope.topic.notified.number
+        known = [row.deliveries.values() for row in rows if row.notification.incident.number == number]
+        states = {state.value for values in known for state in values}
+        if known:
+            found[scope.key] = next((state for state in ("delivered", "pending") if state in states), "none")
+    return found
 
 
 def records_of(

@@ -27,6 +27,7 @@ class EvaluationConfig(EngineConfig):
     Attributes:
         discovering: the accounts whose connections are discovered.
         selectors: the matchers of the selectors of `connections`, each with its place.
+        route_places: file and line of each route.
         requests_per_second: how many requests each account may send.
     """
 
@@ -34,6 +35,7 @@ class EvaluationConfig(EngineConfig):
     discovering: frozenset[str] = frozenset()
     users: Mapping[str, str] = field(default_factory=dict)
     selectors: tuple[tuple[str, Mapping[str, str]], ...] = ()
+    route_places: tuple[str, ...] = ()
     requests_per_second: float = 5.0
 
     @property
@@ -44,7 +46,7 @@ class EvaluationConfig(EngineConfig):
     def matches(self) -> Iterator[tuple[str, Mapping[str, str]]]:
         """The matchers of every route, recurring silence and selector, with its place in the file."""
         for number, route in enumerate(self.routes):
-            yield f"routes[{number}]", route.match
+            yield f"routes ({self.route_places[number]})" if self.route_places else f"routes[{number}]", route.match
         for silence in self.recurring_silences:
             yield f"silences {silence.name}", silence.match
         for place, match in self.selectors:
@@ -68,6 +70,7 @@ class EvaluationConfig(EngineConfig):
             users=names,
             user_labels={user.id: user.labels for user in config.users if user.labels},
             selectors=tuple((entry.place, entry.match) for entry in config.entries().selectors),
+            route_places=tuple(route.place for route in config.routes if route.place),
             requests_per_second=config.api.requests_per_second,
             receivers=tuple(ReceiverRule(one.name, one.send_resolved, one.type not in _CHATS) for one in config.receivers),
             discovering=frozenset(account.name for account in config.accounts if account.discover != "off"),

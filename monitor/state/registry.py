@@ -67,7 +67,7 @@ class Registry(Engine):
         unrouted: how many notifications no route matched, since the start.
         on_unrouted: called for each of them, on the writer thread.
         make_unit: makes the unit of work of a transaction, where it is another one than usual.
-        storage_failure: why not, and since when; None while it does.
+        storage_failure: why the database takes no writes, and since when; None while it does.
     """
 
     config: EvaluationConfig
@@ -185,7 +185,15 @@ class Registry(Engine):
     def unmatched_now(self) -> tuple[UnmatchedMatcher, ...]:
         """The matchers that match none of the present connections."""
         found = unmatched(self.config.matches(), self.connections())
-        return tuple(replace(matcher, meant=self._meant(matcher)) for matcher in found)
+        return tuple(replace(matcher, meant=self._meant(matcher), **self._as_written(matcher)) for matcher in found)
+
+    def _as_written(self, matcher: UnmatchedMatcher) -> Mapping[str, str]:
+        """Key and pattern as the configuration has them: names of users, and the keys of selectors."""
+        if matcher.name != "user":
+            return {}
+        users = self.config.users
+        pattern = "|".join(users.get(choice, choice) for choice in matcher.pattern.split("|"))
+        return {"pattern": pattern, "name": "user_id" if matcher.where.startswith("connections ") else "user"}
 
     def _meant(self, matcher: UnmatchedMatcher) -> str:
         """What to write instead: the id of what the API or the configuration calls so, or the nearest known value; empty if none is near."""
@@ -218,17 +226,15 @@ class Registry(Engine):
     def add_notice(self, notification: Notification) -> None:
         """Keep a notice that something was lost for as long as its alert lasts; called after its commit."""
         lost = notification.type is EventType.INVENTORY_CHANGED and notification.severity is not Severity.INFO
-        if lost and self.clock.now() - notification.at < NOTICE_STANDS:
+        now = self.clock.now()
+        self._notices = {subject: notice for subject, notice in self._notices.items() if now - notice.at < NOTICE_STANDS}
+        if lost and now - notification.at < NOTICE_STANDS:
             self._notices[notification.incident.subject] = notification
 
-    def count_unrouted(self, notification: Notification) -> None:
-        """Count and log a notification that no route matches; called after its commit."""
+    def count_unrouted(self) -> None:
+        """Count a notification that no route matches; called after its commit."""
         self.unrouted += 1
         self.on_unrouted()
-        subject, advice = notification.incident.subject, "No receiver gets it: end the routes with one without match."
-        _log.warning(
-            "notification.unrouted", type=notification.type.value, severity=notification.severity.value, subject=subject, advice=advice
-        )
 
     def set_outbox(self, outbox: Mapping[str, OutboxView]) -> None:
         """Remember what every receiver has pending."""

@@ -102,7 +102,7 @@ class UnitOfWork:
         self._changes = registry.begin()
         self._versions: dict[int, int] = {}
         self._scope_versions: dict[ScopeKey, int] = {}
-        self._unrouted: list[Notification] = []
+        self._unrouted: list[tuple[Notification, Connection | None]] = []
         self._decided: list[tuple[Notification, Connection | None]] = []
 
     def publish(self) -> None:
@@ -111,15 +111,14 @@ class UnitOfWork:
         self._registry.scope_versions |= self._scope_versions
         self._registry.commit(self._changes)
         for notification, connection in self._decided:
-            named = (
-                {"account": connection.account_label, "connection": connection.platform_id}
-                if connection is not None
-                else {"subject": notification.incident.subject}
-            )
+            named = _named(notification, connection)
             _log.info("notification.decided", type=notification.type, why=notification.why, reason=notification.reason, **named)
             self._registry.add_notice(notification)
-        for notification in self._unrouted:
-            self._registry.count_unrouted(notification)
+        for notification, connection in self._unrouted:
+            self._registry.count_unrouted()
+            advice = "No receiver gets it: end the routes with one without match."
+            what = {"type": notification.type.value, "severity": notification.severity.value, **_named(notification, connection)}
+            _log.warning("notification.unrouted", **what, advice=advice)
 
     def now(self) -> datetime:
         """The wall clock."""
@@ -261,13 +260,20 @@ class UnitOfWork:
         )
         ends_unknown = notification.why is NotificationReason.CLOSED and known_key is not None and not notified
         if not receivers and not ends_unknown and routing.is_unrouted(notification, connection, config.routes, members, config.user_labels):
-            self._unrouted.append(notification)
+            self._unrouted.append((notification, connection))
         webhook_id = self._store.outbox.new_webhook_id()
         body = payload.render(webhook_id, notification, connection, config.identity, members, key)
         self._store.outbox.add_notification(webhook_id, notification, key, body, receivers)
         if overtakes_reminders(notification.why):
             self._store.outbox.overtake_reminders(webhook_id, notification.at)
         return receivers
+
+
+def _named(notification: Notification, connection: Connection | None) -> dict[str, str]:
+    """What *notification* is about, for the log."""
+    if connection is None:
+        return {"subject": notification.incident.subject}
+    return {"account": connection.account_label, "connection": connection.platform_id}
 
 
 def check_row(observation: Observation) -> CheckRow:

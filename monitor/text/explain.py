@@ -13,7 +13,7 @@ from monitor.domain.notifications.timing import closing_held_until
 from monitor.domain.policy import Policy
 from monitor.domain.reasons import UPSTREAM, Health, Outcome, outcome_of
 from monitor.domain.routing.connection_entries import ConnectionEntry
-from monitor.domain.routing.rules import covers
+from monitor.domain.routing.matchers import covers
 from monitor.domain.scopes.state import ScopeState
 from monitor.domain.silencing.acceptance import is_new
 from monitor.domain.silencing.silences import SilenceState
@@ -286,7 +286,7 @@ def _above(report: ConnectionReport, now: datetime, policy: Policy) -> Iterator[
     for scope in report.above:
         name = capital(report.scope_text(scope))
         if scope.open:
-            yield _open_scope(scope, name, now)
+            yield _open_scope(scope, name, now, unknown=report.scope_deliveries.get(scope.key) == "none")
         elif scope.suspect_at is not None:
             reason = f": {quoted_reason(scope.reason, scope.detail)}" if scope.reason is not None else ""
             yield f"{name} is suspected since {when(scope.suspect_at, now)}{reason}. No notification yet."
@@ -302,7 +302,7 @@ def _above(report: ConnectionReport, now: datetime, policy: Policy) -> Iterator[
         yield "No scope incident (account, API, platform, storage) is open."
 
 
-def _open_scope(scope: ScopeState, name: str, now: datetime) -> str:
+def _open_scope(scope: ScopeState, name: str, now: datetime, *, unknown: bool) -> str:
     since = scope.topic.opened_at or scope.topic.since
     opened = f" since {when(since, now)}" if since is not None else ""
     reason = f": {quoted_reason(scope.reason, scope.detail)}" if scope.reason is not None else ""
@@ -311,4 +311,5 @@ def _open_scope(scope: ScopeState, name: str, now: datetime) -> str:
         "group": "Connections failed together, so their incident is notified in place of each.",
         "rate": "Checks are slowed down; connections do not become stale meanwhile.",
     }.get(scope.kind, "While it is open the health is frozen, and its incident is notified in place of this connection's.")
-    return f"{name} has an open incident{opened}{reason}. {effect}"
+    more = " No receiver has that notification." if unknown else ""
+    return f"{name} has an open incident{opened}{reason}. {effect}{more}"

@@ -25,6 +25,11 @@ SUPPRESSION_TEXTS = {
     SuppressionReason.ACKNOWLEDGED: "Receivers are up to date; the incident is acknowledged, so there are no reminders.",
 }
 
+SCOPE_TEXTS = {
+    "delivered": "notified {}, once for all connections below it.",
+    "pending": "decided {}, once for all connections below it; not delivered yet.",
+    "none": "decided {}, but no receiver has it: no route takes it, or its deliveries were abandoned.",
+}
 _QUOTED = 200
 _UP_TO_DATE = {SuppressionReason.NOTHING_NEW, SuppressionReason.REMINDER_NOT_DUE, SuppressionReason.ACKNOWLEDGED}
 
@@ -37,7 +42,8 @@ def topic_lines(report: ConnectionReport, now: datetime, policy: Policy) -> Iter
         if notified.level == FINE or notified.at is None:
             yield f"{capital(report.scope_text(scope))}: no notification yet."
         else:
-            yield f"{capital(report.scope_text(scope))}: notified {when(notified.at, now)}, once for all connections below it."
+            text = SCOPE_TEXTS[report.scope_deliveries.get(scope.key, "delivered")]
+            yield f"{capital(report.scope_text(scope))}: {text.format(when(notified.at, now))}"
     for topic in Topic:
         if topic in report.state.topics:
             yield from _topic(topic, report, now, policy)

@@ -1,13 +1,13 @@
 """`ConnectionReport`: the values an explanation is made of."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
 from monitor.domain.connections import Connection
 from monitor.domain.events import Notification
 from monitor.domain.routing.connection_entries import ConnectionEntry
-from monitor.domain.scopes.key import RATE, STORAGE
+from monitor.domain.scopes.key import RATE, STORAGE, ScopeKey
 from monitor.domain.scopes.state import ScopeState
 from monitor.domain.silencing.controls import NO_CONTROLS, Controls
 from monitor.domain.states import ConnectionState
@@ -66,6 +66,7 @@ class ConnectionReport:
 
     Attributes:
         above: every scope above it that has a state, the widest cause first.
+        scope_deliveries: of the notification of each open scope: `delivered` if some receiver has it, `pending` if one gets it, else `none`.
         notifications: the latest about it, newest first.
         storage: why the database takes no writes; None while it does.
         outdated: there is no fresh evidence that it works.
@@ -84,6 +85,7 @@ class ConnectionReport:
     retired: bool = False
     dashboard_url: str = ""
     entries: Sequence[ConnectionEntry] = ()
+    scope_deliveries: Mapping[ScopeKey, str] = field(default_factory=dict)
 
     def scope_text(self, scope: ScopeState) -> str:
         """One of the scopes above it as the subject of a sentence."""

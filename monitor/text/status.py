@@ -24,6 +24,7 @@ _WAS = {
 }
 _SILENT = frozenset({Reason.API_TIMEOUT, Reason.API_UNREACHABLE, Reason.API_DNS_FAILED, Reason.API_DISCONNECTED})
 _SECOND, _MINUTE = timedelta(seconds=1), timedelta(minutes=1)
+_UNTENDED_LISTED = 3
 STORAGE_FAILED = "The monitor cannot write to its database: no change is confirmed, nothing can be notified."
 NO_RECEIVER = "No receiver is configured: nobody is notified of anything."
 _CLOSED = {
@@ -122,7 +123,9 @@ def overall_of(snapshot: Snapshot, counts: Mapping[DisplayStatus, int], urgent: 
     state = _state_of(snapshot, broken, frozen, counts, urgent)
     state = replace(state, more=_join(state.more, _unmatched(snapshot), _overloaded(snapshot)))
     if own is not None:
-        some_known = snapshot.storage_up and snapshot.api_up is not False and len(frozen) < len(snapshot.connections)
+        some_known = (
+            snapshot.storage_up and not snapshot.untended and snapshot.api_up is not False and len(frozen) < len(snapshot.connections)
+        )
         known = _join(state.text, state.more) if some_known else _last_known(snapshot)
         return Overall(own.state, own.tone, own.text, _join(known, failing))
     if broken:
@@ -182,6 +185,9 @@ def _own_failure(snapshot: Snapshot, frozen: int) -> Overall | None:
     rejected = sorted(name for name, up in snapshot.accounts.items() if up is False)
     if not snapshot.storage_up:
         text = "The monitor cannot write to its database: nothing can be notified, and the state below is the last known."
+    elif snapshot.untended:
+        what = ", ".join(snapshot.untended[:_UNTENDED_LISTED]) + " ..." * (len(snapshot.untended) > _UNTENDED_LISTED)
+        text = f"No node of the cluster tends {what}: nothing of it is checked or notified. See postpost-monitor cluster status."
     elif snapshot.api_up is False:
         text = "The PostPost API does not respond; the last known state is shown below."
     elif rejected:
@@ -216,8 +222,10 @@ def _failing_receivers(snapshot: Snapshot) -> str:
     failing = sorted(name for name, outbox in snapshot.outbox.items() if outbox.disabled or outbox.failing_since is not None)
     if not failing:
         return ""
-    which = f"receiver {failing[0]} accepts" if len(failing) == 1 else f"{len(failing)} receivers accept"
-    return f"The {which} no messages."
+    if len(failing) == 1:
+        return f"The receiver {failing[0]} accepts no messages."
+    which = f"The {len(failing)}" if len(failing) == len(snapshot.outbox) else f"{len(failing)} of the {len(snapshot.outbox)}"
+    return f"{which} receivers accept no messages."
 
 
 def _last_known(snapshot: Snapshot) -> str:

@@ -111,7 +111,9 @@ class ReceiverHealth:
     async def _adopt(self, stored: CircuitBreaker) -> None:
         """Take over what is stored, and notify the recovery of a receiver that accepted a test."""
         if stored.healthy and stored.notified:
-            change = self.after(replace(self.breaker, notified=True, number=stored.number), _TESTED, self._clock.now())
+            # After a reload only what is stored knows of the outage.
+            known = self.breaker if not self.breaker.healthy else stored
+            change = self.after(replace(known, notified=True, number=stored.number), _TESTED, self._clock.now())
             await self._database.write(partial(record_health, change))
             self._stored = stored = change.after
             _log.info("receiver.recovered", receiver=self._receiver.name)

@@ -63,7 +63,7 @@ async def test_commands(postgres_url: str, tmp_path: Path, capsys: pytest.Captur
     assert shown["free"] == ["global"]
     assert states() == {"alpha": "working", "beta": "other configuration"}
     call("cluster", "drain", "alpha")
-    assert states() == {"alpha": "drained", "beta": "other configuration"}
+    assert states() == {"alpha": "drained", "beta": "working"}
     call("cluster", "drain", "--all")
     assert main(["cluster", "status", "--config", str(path)]) == 1
     table = capsys.readouterr().out
@@ -73,6 +73,26 @@ async def test_commands(postgres_url: str, tmp_path: Path, capsys: pytest.Captur
         assert main([*wrong, "--config", str(path)]) == 2
     for database in databases:
         await database.close()
+
+
+def test_hash_of_the_configuration(tmp_path: Path) -> None:
+    """It changes with what secrets hold, not with what may differ between nodes, is the default, or where a file is."""
+    base = "receivers: [{{name: on-call, url: {url}, headers: {{X-A: {header}}}}}]\nretention: {{checks: {days}}}\nlogging: {{level: {level}}}\n"
+    path, made = tmp_path, dict[str, str]()
+    for name, change in {
+        "first": {},
+        "url": {"url": "http://127.0.0.1:9/b"},
+        "header": {"header": "other"},
+        "level": {"level": "debug"},
+    }.items():
+        path, _ = _config(tmp_path, "postgresql://monitor@127.0.0.1/monitor")
+        values = {"url": "http://127.0.0.1:9/a", "header": "one", "days": "90d", "level": "info"} | change
+        path.write_text(path.read_text() + base.format(**values))
+        made[name] = config_hash(load(path, check_template=templates.problems))
+    path.write_text(path.read_text().replace("retention: {checks: 90d}\n", ""))
+    made["without a default"] = config_hash(load(path, check_template=templates.problems))
+    assert made["first"] == made["level"] == made["without a default"]
+    assert len({made["first"], made["url"], made["header"]}) == 3
 
 
 def test_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -8,8 +8,9 @@ import pytest
 from structlog.testing import capture_logs
 
 from monitor.config import Secret
-from monitor.db import DeliveryState, operator_session, read_outbox
+from monitor.db import DeliveryState, list_notifications, operator_session, read_outbox
 from monitor.domain.delivery.retries import CircuitBreaker, after_test, release
+from monitor.domain.events import Severity
 from monitor.domain.routes import Route
 from monitor.domain.routing.rules import ReceiverRule
 from monitor.domain.views.snapshot import OutboxView
@@ -140,6 +141,9 @@ async def test_successful_test(world: World, running: bool) -> None:
     assert {row.state for row in await world.rows()} == {DeliveryState.DELIVERED}
     await world.run(world.deliverer(), world.deliverer("chat"), span=SECOND)
     world.chat.assert_exactly("receiver.failing", "receiver.recovered")
+    ended = next(row.notification for row in await world.database.read(list_notifications) if row.notification.facts.duration is not None)
+    assert (ended.level_from, ended.severity) == ("disabled", Severity.CRITICAL), "of the incident that it ends, also after a reload"
+    assert ended.facts.duration
 
 
 async def test_test_ends_a_pause(world: World) -> None:

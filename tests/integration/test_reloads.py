@@ -33,13 +33,17 @@ from monitor.domain.delivery.receiver_outages import update_outage
 from monitor.domain.delivery.retries import AttemptResult, CircuitBreaker
 from monitor.domain.events import Topic
 from monitor.domain.replies.checks import Observation, Verdict
+from monitor.domain.scopes.key import ScopeKey
 from monitor.domain.silencing.acks import Ack
 from monitor.errors import DeliveryReason, Reason
+from monitor.schemas.explanation import scope_deliveries
 from monitor.state import account_sync, connection_sync, receiver_sync
 from monitor.state.evaluation_config import EvaluationConfig
 from monitor.state.receiver_sync import ReceiverChange
 from monitor.state.registry import Registry
 from monitor.state.unit_of_work import unit_of_work
+from monitor.text.notification_history import topic_lines
+from monitor.text.report import ConnectionReport
 from monitor.workers.receiver_health import HealthChange, record_health
 from monitor.workers.rerouter import Rerouter
 from tests.builders import SECOND, a_reply
@@ -313,10 +317,19 @@ async def test_routed_at_last(database: object, routes: str) -> None:
     assert [await running.pending(name) for name in ("pager", "chat")] == [[], []]
     open_now = {view.incident.subject for view in running.registry.snapshot(running.clock.now()).incidents}
     assert "account:main" in open_now
+    above = [running.registry.scope(ScopeKey.parse("account:main"))]
+    assert await running.database.read(partial(scope_deliveries, above=above)) == {above[0].key: "none"}
     for _ in range(2):
         await running.reload(routes="routes: [{{receivers: [{last}]}}]")
         sent = [document["data"]["incident"]["key"] for document in await running.pending("chat")]
         assert len(sent) == len(open_now)
+    assert await running.database.read(partial(scope_deliveries, above=above)) == {above[0].key: "pending"}
+    connection = running.registry.connection(1)
+    assert connection is not None
+    for deliveries, said in (("none", "no receiver has it"), ("pending", "not delivered yet"), ("delivered", "notified 2")):
+        report = ConnectionReport(connection, running.registry.state(1), above, scope_deliveries={above[0].key: deliveries})
+        lines = list(topic_lines(report, running.clock.now(), POLICY))
+        assert said in lines[0]
     for name in [*CONNECTIONS[1:], *CONNECTIONS, *CONNECTIONS]:
         await running.clock.advance(60 * SECOND)
         await running.check(name, works=True)

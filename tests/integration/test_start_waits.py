@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 from sqlalchemy.engine import make_url
+from structlog.testing import capture_logs
 
 from monitor.app import App
 from monitor.clock import SystemClock
@@ -20,6 +21,7 @@ from monitor.runtime.systemd import ServiceManager
 from tests import marked
 from tests.deploy.notify import NotifySocket
 from tests.e2e.processes import free_port
+from tests.postgres import PostgresServer
 from tests.waiting import eventually, patience
 
 CONFIG = """\
@@ -81,6 +83,25 @@ async def test_database_comes_later(postgres_url: str, tmp_path: Path) -> None:
     finally:
         running.cancel()
         notify.close()
+
+
+async def test_role_without_rights(postgres_server: PostgresServer, tmp_path: Path) -> None:
+    """A role that may not make tables is waited for, with what to grant it; the service is up once it may."""
+    url = postgres_server.create_database()
+    postgres_server.run("CREATE ROLE reader LOGIN")
+    database, signals = make_url(url).database, Signals()
+    config = _config(tmp_path, url.replace("//postgres:", "//reader:"))
+    app = App(config, clock=SystemClock(), signals=signals, reread=lambda: config)
+    with capture_logs() as logged:
+        running = asyncio.create_task(app.run())
+        await eventually(lambda: running.done() or any("GRANT" in str(one.get("advice")) for one in logged), what="a postponed start")
+        assert not running.done()
+        postgres_server.run(f"ALTER DATABASE {database} OWNER TO reader")
+        await eventually(lambda: running.done() or app.ready.is_set(), what="a start")
+        assert app.ready.is_set()
+        signals.request_stop()
+        async with asyncio.timeout(patience()):
+            await running
 
 
 async def test_stop_while_waiting(tmp_path: Path) -> None:

@@ -221,6 +221,11 @@ def test_public_receiver(kind: str) -> None:
             "receivers: [{name: a, url: 'https://example.org/x'}]\nroutes: [{receivers: [a]}, {match: {platform: x}, receivers: [a]}]",
             "never reached",
         ),
+        (
+            "receivers: [{name: a, url: 'https://example.org/x'}]\nroutes: [{match: {severity: '*'}, receivers: []}, {receivers: [a]}]",
+            "never reached",
+        ),
+        ("receivers: [{name: a, url: 'https://example.org/x'}]\nroutes: [{receivers: []}]", "no route has a receiver"),
     ],
 )
 def test_warning(text: str, message: str) -> None:

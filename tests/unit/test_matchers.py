@@ -2,8 +2,9 @@
 
 import pytest
 
+from monitor.cli.silence import covers_everything
 from monitor.domain.routes import Route
-from monitor.domain.routing.matchers import UnmatchedMatcher, unmatched
+from monitor.domain.routing.matchers import UnmatchedMatcher, covers, unmatched
 from monitor.domain.routing.rules import is_unrouted, takes_everything
 from tests.builders import a_connection, a_notification
 from tests.configured import configured
@@ -86,3 +87,28 @@ def test_unrouted() -> None:
     assert is_unrouted(notification, connection, [Route({"severity": "info"}, ("chat",))])
     assert not is_unrouted(notification, connection, [Route({"severity": "critical"}, ())])
     assert not is_unrouted(notification, connection, [])
+
+
+@pytest.mark.parametrize(
+    ("match", "covered"),
+    [
+        ({}, True),
+        ({"type": "account.failed"}, False),
+        ({"scope": "account|user"}, False),
+        ({"scope": "*"}, True),
+        ({"topic": "expiry"}, True),
+    ],
+)
+def test_silences_of_wide_scopes(match: dict[str, str], covered: bool) -> None:
+    """A silence of messages about accounts covers no connection: their messages are sent."""
+    assert covers({**match, "account": "main"}, a_connection()) is covered
+
+
+@pytest.mark.parametrize(
+    ("match", "warned"),
+    [({}, True), ({"severity": "critical"}, True), ({"severity": "info|warning"}, False), ({"topic": "expiry"}, False)],
+)
+def test_silence_of_everything(match: dict[str, str], warned: bool) -> None:
+    """A silence of all connections, critical messages included, is warned about with their number; one of some is not."""
+    assert ("all 3 connections" in covers_everything(match, 3, 3)) is warned
+    assert covers_everything(match, 2, 3) == ""

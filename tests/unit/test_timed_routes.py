@@ -129,6 +129,20 @@ def test_escalation() -> None:
     assert receivers_for(story.notifications[-1], a_connection(), (PAGE,), rules, notified=("boss", "chat")) == ("chat", "boss")
 
 
+def test_no_reminder_with_an_escalation() -> None:
+    """Who gets an escalation gets no reminder in the same minute; the next one, and the receivers of the route, are as usual."""
+    page = Route({}, ("chat",), reminder_interval=30 * MINUTE, escalation=Escalation(30 * MINUTE, ("boss",)))
+    story = a_story(page)
+    story.beat = MINUTE
+    story.checks(BAD, BAD)
+    story.checks(*[BAD] * 70, every=MINUTE)
+    rules = [ReceiverRule("chat"), ReceiverRule("boss")]
+    sent_to = [
+        (one.why.value, receivers_for(one, a_connection(), (page,), rules, notified=("chat", "boss"))) for one in story.notifications[1:]
+    ]
+    assert sent_to == [("escalated", ("boss",)), ("reminder", ("chat",)), ("reminder", ("chat", "boss"))]
+
+
 def test_escalation_after_a_clock_that_was_ahead() -> None:
     """A clock that is set back by a day does not delay an escalation by a day."""
     story = a_story(PAGE)

@@ -11,7 +11,7 @@ from monitor.cli.silence import expire, matchers
 from monitor.domain.connections import Connection
 from monitor.domain.events import IncidentRef, Topic, incident_key
 from monitor.domain.reasons import Scope
-from monitor.domain.routing.rules import covers
+from monitor.domain.routing.matchers import covers
 from monitor.web.pages import cli_hints
 from tests.builders import START, a_connection
 

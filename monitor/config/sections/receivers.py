@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from datetime import timedelta
 from typing import Annotated, Literal
 
-from pydantic import ConfigDict, Field
+from pydantic import ConfigDict, Field, PrivateAttr
 from pydantic.config import JsonDict
 
 from monitor.config.secrets import Secret
@@ -109,6 +109,18 @@ class RouteSettings(Section):
     none. The shortest counts where several routes took it."""
     escalate: EscalationSettings | None = None
     """Who is notified, too, when an incident that this route took stays open and is not acknowledged."""
+    _place: str = PrivateAttr("")
+
+    def placed(self, place: str) -> "RouteSettings":
+        """A copy that knows its file and line."""
+        copy = self.model_copy()
+        copy._place = place  # noqa: SLF001 - its own copy
+        return copy
+
+    @property
+    def place(self) -> str:
+        """Its file and line."""
+        return self._place
 
     def route(self) -> Route:
         """The route as a value of the domain."""

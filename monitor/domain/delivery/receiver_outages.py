@@ -3,7 +3,7 @@
 from datetime import datetime, timedelta
 
 from monitor.domain.copies import replace
-from monitor.domain.delivery.retries import AttemptResult, CircuitBreaker
+from monitor.domain.delivery.retries import GONE_ATTEMPTS, AttemptResult, CircuitBreaker
 from monitor.domain.events import (
     FINE,
     REMOVED,
@@ -95,7 +95,7 @@ def severity_of(level: str) -> Severity:
 
 
 def _level(breaker: CircuitBreaker) -> str:
-    return level_of(disabled=breaker.disabled_at is not None, refusing=breaker.refusing)
+    return level_of(disabled=breaker.disabled_at is not None or breaker.gone >= GONE_ATTEMPTS, refusing=breaker.refusing)
 
 
 def _detail(result: AttemptResult) -> str:
@@ -118,7 +118,7 @@ def _notification(
     return Notification(
         type=kind,
         why=NotificationReason.CLOSED if closing else NotificationReason.OPENED if opening else NotificationReason.CHANGED,
-        severity=severity_of(after),
+        severity=severity_of(before if closing else after),
         at=now,
         incident=IncidentRef(Topic.SCOPE, f"receiver:{receiver}", breaker.number, opened_at),
         scope=Scope.RECEIVER,

@@ -83,7 +83,7 @@ class CircuitBreaker:
     The health of one receiver; stored as JSON.
 
     Attributes:
-        failing_since: when the first of them ended.
+        failing_since: when the first of the failures in a row ended.
         retry_at: nothing is sent before that.
         disabled_at: when it answered 410 for the last of `GONE_ATTEMPTS` times; see `release`.
         notified: the other receivers were notified of the outage; `told` in JSON.
@@ -241,8 +241,10 @@ def release(breaker: CircuitBreaker) -> CircuitBreaker:
 
 
 def after_test(breaker: CircuitBreaker) -> CircuitBreaker:
-    """Return *breaker* after the receiver accepted a test: healthy, and still `notified` until its recovery is."""
-    return CircuitBreaker(number=breaker.number, notified=breaker.notified)
+    """Return *breaker* after the receiver accepted a test: healthy, and still `notified`, with its outage, until its recovery is."""
+    if not breaker.notified:
+        return CircuitBreaker(number=breaker.number)
+    return replace(breaker, failures=0, retry_at=None, disabled_at=None, refused="")
 
 
 def delivery_outcome(

@@ -30,6 +30,7 @@ from monitor.domain.notifications.build import (
 from monitor.domain.notifications.timing import (
     cause_due_at,
     closing_held_until,
+    escalated,
     escalations,
     is_fresh,
     is_outdated,
@@ -506,7 +507,11 @@ def _reminder(draft: _Draft, topic: Topic, due: datetime) -> NotificationContext
     if not draft.looked(topic):
         draft.suppress(SuppressionReason.AWAITING_CHECK, topic)
         return None
-    return NotificationContext(draft.now, reminder=draft.value(topic).notified.reminders + 1)
+    value = draft.value(topic)
+    since = draft.now - (due - (value.notified.at or due)) / 2
+    # Those that an escalation has only just reached need no reminder yet.
+    lately = (name for at, names in escalated(value, draft.policy) if at > since for name in names)
+    return NotificationContext(draft.now, reminder=value.notified.reminders + 1, escalated_to=tuple(dict.fromkeys(lately)))
 
 
 def _is_suppressed(draft: _Draft, topic: Topic, context: NotificationContext) -> bool:

@@ -45,6 +45,13 @@ def escalations(value: TopicState, policy: Policy) -> Iterator[tuple[datetime, R
             yield notified.routed_at + route.escalation.after, route
 
 
+def escalated(value: TopicState, policy: Policy) -> Iterator[tuple[datetime, tuple[str, ...]]]:
+    """Return when the incident was due for each escalation that was sent, and to whom."""
+    for route in policy.routes_named(value.notified.escalated):
+        if route.escalation is not None and value.notified.routed_at is not None:
+            yield value.notified.routed_at + route.escalation.after, route.escalation.receivers
+
+
 def reminders_due(state: ConnectionState, policy: Policy) -> Iterator[datetime]:
     """Return when the next reminders and escalations of the connection's open incidents are due."""
     for topic, value in state.topics.items():

@@ -8,7 +8,7 @@ from itertools import combinations, product
 from monitor.domain.connections import Connection
 from monitor.domain.events import EventType, NotificationReason, Severity, Topic
 from monitor.domain.reasons import Scope
-from monitor.domain.routing.rules import matches_pattern
+from monitor.domain.routing.rules import OF_NOTIFICATIONS, connection_facts, matches, matches_pattern
 from monitor.errors import Reason
 
 CLOSED: Mapping[str, frozenset[str]] = {
@@ -165,6 +165,23 @@ def _scopes_of(kind: EventType) -> Collection[Scope]:
     if first in {"account", "inventory"}:
         return {Scope.ACCOUNT, Scope.USER}
     return {scope for scope in Scope if scope.value == first} or {Scope.CONNECTION}
+
+
+def about_connections(match: Mapping[str, str]) -> bool:
+    """Whether notifications about single connections may have what *match* asks of the notification itself."""
+    given = {name: match[name] for name in _RELATED if name in match and name in OF_NOTIFICATIONS}
+    return any(
+        all(any(matches_pattern(pattern, value) for value in values[name]) for name, pattern in given.items())
+        for values in _combinations()
+        if Scope.CONNECTION in values["scope"]
+    )
+
+
+def covers(match: Mapping[str, str], connection: Connection) -> bool:
+    """Whether a silence with this *match* can match a notification about *connection*."""
+    values = {**connection.labels, **connection_facts(connection)}
+    of_connection = {name: pattern for name, pattern in match.items() if name not in OF_NOTIFICATIONS}
+    return matches(of_connection, values) and about_connections(match)
 
 
 def unmatched(matches: Iterable[tuple[str, Mapping[str, str]]], connections: Sequence[Connection]) -> tuple[UnmatchedMatcher, ...]:

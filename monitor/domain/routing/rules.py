@@ -52,7 +52,8 @@ def receivers_for(
     Without routes these are all; when no route matches, none. The receivers *notified* of this incident before also get what
     follows. The close of an incident goes to exactly them, because its level and reason are no longer those that the routes
     matched when it opened; when they are not known (None), the routes decide alone. A notification about several connections, *members*, goes
-    to whoever gets it by one of them: their labels are not in it. An escalation goes to the receivers that it names.
+    to whoever gets it by one of them: their labels are not in it. An escalation goes to the receivers that it names;
+    a reminder names those that have just got one, and passes them over unless the routes name them.
     Chats that another notification has *informed* of the same do not get it.
     """
     closing = notification.why is NotificationReason.CLOSED
@@ -62,7 +63,8 @@ def receivers_for(
         chosen = set(notified)
     else:
         taking = routes_of(notification, members or (connection,), routes, user_labels)
-        chosen = _named_by(taking, routes, receivers).union(notified or ())
+        passed = notification.facts.escalated_to if notification.why is NotificationReason.REMINDER else ()
+        chosen = _named_by(taking, routes, receivers).union(set(notified or ()).difference(passed))
     chosen -= {receiver.name for receiver in receivers if receiver.name in informed and not receiver.keeps_incidents}
     return _in_order(chosen, receivers, closing=closing)
 
@@ -106,7 +108,7 @@ def takes_everything(matches_of_routes: Sequence[Mapping[str, str]]) -> bool:
     severities = {
         severity
         for match in matches_of_routes
-        if not match.keys() - {"severity"}
+        if all(pattern == "*" for name, pattern in match.items() if name != "severity")
         for severity in Severity
         if matches_pattern(match.get("severity", "*"), severity.value)
     }
@@ -214,9 +216,3 @@ def connection_facts(connection: Connection) -> dict[str, str]:
         "platform": connection.platform,
         "connection": connection.platform_id,
     }
-
-
-def covers(match: Mapping[str, str], connection: Connection) -> bool:
-    """Whether a silence with this *match* can match a notification about *connection*."""
-    values = {**connection.labels, **connection_facts(connection)}
-    return matches({name: pattern for name, pattern in match.items() if name not in OF_NOTIFICATIONS}, values)

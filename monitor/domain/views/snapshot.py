@@ -171,6 +171,7 @@ class Snapshot:
         users: names of managed users by id.
         storage_failure: why the database takes no writes, and since when; None while it does.
         notices: what was lost lately, without an incident.
+        untended: the shards of a cluster that no node tends.
         active: names the instance that is active while this one is a standby; "" otherwise.
         heartbeat_problem: why heartbeats are withheld, where that was asked for; "" while they are not.
     """
@@ -190,6 +191,7 @@ class Snapshot:
     users: Mapping[str, str] = field(default_factory=dict)
     storage_failure: StorageFailure | None = None
     notices: tuple[Notification, ...] = ()
+    untended: tuple[str, ...] = ()
     active: str = ""
     heartbeat_problem: str = ""
     cluster: ClusterFacts | None = None

@@ -16,7 +16,7 @@ from monitor.domain.silencing.silences import SilenceState
 from monitor.domain.views.snapshot import ConnectionView
 from monitor.domain.views.status import ConnectionFilter, DisplayStatus
 from monitor.schemas import api, facts
-from monitor.schemas.explanation import as_document, notification_records
+from monitor.schemas.explanation import as_document, notification_records, scope_deliveries
 from monitor.schemas.shapes import Preflight, UptimeFacts
 from monitor.text.explain import explain
 from monitor.web.api import parameters
@@ -158,6 +158,7 @@ async def explanation(context: ApiContext, query: OneQuery) -> Mapping[str, obje
     number, present = view.connection.id, context.present
     records = await context.query(lambda reader: notification_records(reader, number, _NOTIFICATIONS))
     report = replace(present.report(view, context.board().snapshot, retired=retired), notifications=records)
+    report = replace(report, scope_deliveries=await context.query(lambda reader: scope_deliveries(reader, report.above)))
     sections = explain(report, context.now(), context.policy())
     return {**context.head(), **as_document(report, sections, context.now())}
 

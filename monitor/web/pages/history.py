@@ -37,6 +37,8 @@ from monitor.domain.connections import Connection
 from monitor.domain.events import Topic
 from monitor.domain.policy import Policy
 from monitor.domain.routing.rules import UserLabels
+from monitor.domain.scopes.key import ScopeKey
+from monitor.domain.scopes.state import ScopeState
 from monitor.domain.silencing.acceptance import Acceptance
 from monitor.domain.silencing.acks import Ack
 from monitor.domain.silencing.silences import Silence
@@ -44,6 +46,7 @@ from monitor.domain.uptime import DayUptime, OpenOutage, Uptime
 from monitor.domain.views.snapshot import ConnectionView, Snapshot
 from monitor.errors import StoreError
 from monitor.logs import get_logger
+from monitor.schemas.explanation import scope_deliveries
 from monitor.web.db_access import ReadLimiter
 from monitor.web.pages.charts import Bar, Spark, bar_of, spark_of
 from monitor.web.pages.past import history_begins_at, snapshot_at
@@ -190,6 +193,10 @@ class Archive:
         if _UNUSABLE.search("".join(key)):
             return None
         return await self._read(lambda reader: _retired(reader, key))
+
+    async def scope_deliveries(self, above: Sequence[ScopeState]) -> Mapping[ScopeKey, str]:
+        """What became of the notifications of open scopes."""
+        return await self._read(lambda reader: scope_deliveries(reader, above)) or {}
 
     async def snapshot(self, at: datetime, policy: Policy, present: Snapshot) -> tuple[Snapshot, datetime | None] | None:
         """What was known at a moment, with the names of the *present*, and since when there is history."""

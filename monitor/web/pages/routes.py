@@ -241,7 +241,8 @@ class Site:
         report = self._present.report(row.view, board.snapshot, retired=view is None)
         if past is not None:
             records = records_of(past.notifications[:_EXPLAINED], past.deliveries, past.attempts)
-            report = replace(report, notifications=records)
+            sent = await self._archive.scope_deliveries(report.above)
+            report = replace(report, notifications=records, scope_deliveries=sent)
         profile = replace(profile, explanation=explain(report, now, self._policy()))
         return _page(self._pages.connection(board, profile, now))
 
