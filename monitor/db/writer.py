@@ -73,7 +73,7 @@ class Writer:
         self._thread.start()
 
     def submit(self, work: Callable[[Store], Any], *, within_seconds: float = 0.0) -> asyncio.Future[Any]:
-        """Queue *work*; the future is done after its commit. One that may wait *within_seconds* for others is refused when the queue is full."""
+        """Queue *work*, which may wait *within_seconds* for others; done after its commit. StoreUnavailable when full, if it may wait."""
         future: asyncio.Future[Any] = self._loop.create_future()
         with self._waiting:
             refusal = self._refusal(within_seconds)

@@ -298,17 +298,13 @@ class Engine:
     def to_look_at(self, key: ScopeKey, account: str) -> list[int]:
         """The connections of *account* below a platform or group that are to be looked at anew now; of a refused user, one of each other."""
         if key.kind == USER:
-            others = {one.user_id: one.id for one in self.connections_of(account) if one.user_id not in ("", key.user)}
-            return list(others.values()) if account == key.name else []
+            of_users = self.connections_of(account) if account == key.name else ()
+            return list({one.user_id: one.id for one in of_users if one.user_id not in ("", key.user)}.values())
         connections = (self._connections.get(connection_id) for connection_id in tuple(self.ids_of(key.platform)))
         own = (one for one in connections if one is not None and one.account == account and key in self.scopes_above(one).all)
         members = (platform_scope.member(connection, self.state(connection.id)) for connection in own)
         known = (member for member in members if member is not None)
         return platform_scope.to_look_at(self.scope(key), known, self.config.policy.scopes.sweep_size)
-
-    def users_of(self, account: str) -> list[str]:
-        """The managed users of *account* that have monitored connections."""
-        return sorted({connection.user_id for connection in self.connections_of(account)} - {""})
 
     # ---- what is set
 
@@ -756,14 +752,15 @@ class ChangeSet:
             limit = self.scope(ScopeKey(LIMIT, engine.config.api_host))
             return rules.advance_limit(limit, self._rates(), now) if engine.decides(limit.key) else rules.covered(limit, [state])
         if key.kind == USER:
-            users = [self.scope(ScopeKey(USER, key.name, user_id)) for user_id in engine.users_of(key.name)]
-            return rules.advance_limit(self.scope(ScopeKey(USER, key.name)), users, now)
+            users = {ScopeKey(USER, key.name, one.user_id) for one in engine.connections_of(key.name) if one.user_id}
+            return rules.advance_limit(self.scope(ScopeKey(USER, key.name)), [self.scope(user) for user in sorted(users)], now)
         return {key: rules.tick(state, now, policy, window=engine.config.policy.api_window, members=engine.member_count(key))}
 
     def _sight(self, scope: ScopeState, now: datetime) -> Sight:
         """What the rule of platforms and groups looks at."""
         engine, platform = self._engine, scope.key.platform
-        ids = engine.ids_of(platform) if scope.suspect_at is not None else {*engine.failing_ids(platform), *self.states}
+        whole = scope.suspect_at is not None or scope.recovery is not None
+        ids = engine.ids_of(platform) if whole else {*engine.failing_ids(platform), *self.states}
         connections = (self._monitored(connection_id) for connection_id in ids)
         members = (
             platform_scope.member(connection, self.state(connection.id))

@@ -131,7 +131,6 @@ def _pause_before_extra(connection: Connection, policy: Policy) -> timedelta:
 def _extras(
     connection: Connection, state: ConnectionState, now: datetime, policy: Policy, reason: Reason | None, regular: timedelta
 ) -> Iterator[timedelta]:
-    """Return the waits after which an extra check is useful; *regular* is that until a regular one."""
     if state.pending_cause is not None and state.pending_cause.last_at == state.last_check_at:
         yield _pause_before_extra(connection, policy)
     if not _was_regular(connection, state, policy, regular):
@@ -183,7 +182,6 @@ def _recheck_pause(connection: Connection, policy: Policy) -> timedelta:
 
 
 def _least_gap(policy: Policy) -> timedelta:
-    """Return the minimum time between a check and an extra one."""
     return max(policy.recheck, policy.spacing)
 
 

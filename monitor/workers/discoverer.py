@@ -55,6 +55,7 @@ class Discoverer:
         self._on_change = on_change
         self._inventories: dict[str, Inventory] = {}
         self._user_inventory: Inventory | None = None
+        self._short_users = False
         self._inactive: tuple[str, ...] = ()
         self._own_listing: Listing | None = None
         self._owners: frozenset[str] = frozenset()
@@ -126,9 +127,11 @@ class Discoverer:
         unread = self._user_inventory.platform_ids - set(result.answer.inactive) if result.answer.skipped else frozenset()
         comparison = self._compare(self._user_inventory, unread | set(listed))
         self._user_inventory = comparison.inventory
-        if comparison.short:
+        # By the next list, checks have shown whether the API refuses the missing users: that is one incident, and no notice besides.
+        if self._short_users and comparison.inventory.short_since is not None and not self._all_refused():
             still_listed = comparison.known - len(comparison.inventory.missing)
             await self._notify("", inventory_text.short_users(still_listed, comparison.known), len(comparison.inventory.missing))
+        self._short_users = comparison.short
         await self._remove_users(sorted(comparison.vanished))
         return listed
 
@@ -143,7 +146,8 @@ class Discoverer:
 
     async def _remove_users(self, user_ids: Sequence[str]) -> None:
         """Remove users that are no longer listed, and notify of those that had connections or an open incident."""
-        lost = {user_id: len(self._listed_ids(user_id)) for user_id in user_ids if self._is_watched(user_id)}
+        known = self._all_refused()
+        lost = {user_id: len(self._listed_ids(user_id)) for user_id in user_ids if self._is_watched(user_id) and not known}
         for user_id in user_ids:
             await self._remove_user(user_id)
         if lost:
@@ -155,6 +159,10 @@ class Discoverer:
 
     def _is_watched(self, user_id: str) -> bool:
         return bool(self._listed_ids(user_id)) or self._registry.scope(ScopeKey(USER, self._account.name, user_id)).open
+
+    def _all_refused(self) -> bool:
+        """Whether the incident of all users of the account is open: its end says that they are no longer watched."""
+        return self._registry.scope(ScopeKey(USER, self._account.name)).open
 
     async def _remove_user(self, user_id: str) -> None:
         """Remove the connections that only the list of this user had; without any left, close the user's scope too."""
@@ -197,7 +205,7 @@ class Discoverer:
         self._inventories.pop(user_id, None)
         if doubled:
             await self._change(user_id, frozenset(), doubled)
-            await self._notify(user_id, inventory_text.owner_listed(self._user_name(user_id), len(doubled)), len(doubled), Severity.WARNING)
+            await self._notify(user_id, inventory_text.owner_listed(self._user_name(user_id), len(doubled)), len(doubled), Severity.INFO)
 
     async def _record(self, user_id: str, result: ApiResult[Any]) -> None:
         """Record the result for the scopes above the list: without connections, only lists show a rejected key."""
