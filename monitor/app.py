@@ -29,7 +29,7 @@ from monitor.db import Database, read_server
 from monitor.db.cluster.members import conninfo, member_backend
 from monitor.domain.connections import Connection
 from monitor.domain.views.snapshot import Snapshot
-from monitor.errors import AnotherInstance, MonitorError, StoreCorrupt, StoreDenied, StoreError, StoreUnavailable
+from monitor.errors import AnotherInstance, MonitorError, StoreCorrupt, StoreDenied, StoreError, StoreUnavailable, UsageError
 from monitor.logs import get_logger
 from monitor.metrics import Metrics
 from monitor.runtime import reload_outcome
@@ -102,6 +102,10 @@ class App:
         self._view_due = float("-inf")
         self._node: Node | None = None
         self._node_workers: NodeWorkers | None = None
+        self._registry = Registry(EvaluationConfig.from_config(config, ""), clock)
+        self._database = self._make_database()
+        self._rows = ShownRows(self._database, lambda: self.config, clock)
+        self._web = self._web_server()
 
     async def run(self) -> None:
         """
@@ -111,9 +115,6 @@ class App:
             StoreError: the database can't be used.
             ConfigError: the web port can't be opened.
         """
-        self._database = self._make_database()
-        self._rows = ShownRows(self._database, lambda: self.config, self._clock)
-        self._web = self._web_server()
         try:
             await self._run()
         except BaseException as error:
@@ -225,8 +226,6 @@ class App:
             self._registry = await self._database.read(partial(Registry.of_rows, config=self.config, clock=self._clock))
         except StoreError as error:
             _log.warning("snapshot.read_failed", error=str(error))
-            if not self._active:
-                self._registry = Registry(EvaluationConfig.from_config(self.config, ""), self._clock)
 
     async def _reload_standby(self) -> None:
         try:
@@ -338,13 +337,21 @@ class App:
         """Everything that is known, now."""
         snapshot = self._shown().snapshot(self._clock.now())
         if self._node is not None:
-            snapshot = replace(snapshot, storage_up=self._registry.storage_up)
+            snapshot = replace(snapshot, storage_up=self._registry.storage_up, untended=self._untended())
         return replace(snapshot, active=self._active) if self._active else snapshot
+
+    def _untended(self) -> tuple[str, ...]:
+        view = self._node.view if self._node is not None else None
+        return view.untended() if view is not None else ()
 
     def _shown(self) -> Registry:
         """What the pages show: in a cluster that shares, the rows of all nodes."""
         rows = self._rows.registry() if self._node is not None and not self._active else None
         return rows if rows is not None else self._registry
+
+    def _counted(self) -> dict[str, int]:
+        """How many connections are monitored, for the log; not on a node, which takes its share later."""
+        return {"connections": len(self._registry.ids())} if self._node is None else {}
 
     def _exported(self) -> Snapshot:
         """What the metrics of a node are made of."""
@@ -374,7 +381,7 @@ class App:
         self._metrics.config_reloaded(successful=True, at=self._clock.now())
         self.ready.set()
         self._manager.ready(self._watchdog.status())
-        _log.info("monitor.started", version=__version__, url=self.url, connections=len(self._registry.ids()), config=self.config.source)
+        _log.info("monitor.started", version=__version__, url=self.url, config=self.config.source, **self._counted())
         await self._signals.stop.wait()
         self._manager.stopping()
         _log.info("monitor.stop_requested")
@@ -403,8 +410,12 @@ class App:
             WakeJob("discover", _SECOND, wake("discover")),
             WakeJob("uptime-rollup", timedelta(minutes=10), wake("uptime-rollup")),
             WakeJob("retention", timedelta(hours=1), wake("retention")),
-            WakeJob("watchdog", _SECOND, lambda: self._watchdog_loop.wake.set()),  # noqa: PLW0108 - the loop is made later
+            WakeJob("watchdog", _SECOND, self._wake_watchdog),
         )
+
+    def _wake_watchdog(self) -> None:
+        # The loop is made after the scheduler, which is told of clock jumps by it.
+        self._watchdog_loop.wake.set()
 
     def _watchdog_rest_seconds(self) -> float:
         """How long the watchdog's loop rests when no job wakes it: several such rests fit into `WatchdogSec=`."""
@@ -432,7 +443,11 @@ class App:
             return False, "starting or stopping"
         if not self._database.may_send():
             return False, "the lease of this instance has run out"
-        return (True, "ready") if self._database.storage_up else (False, "the database takes no writes")
+        if not self._database.storage_up:
+            return False, "the database takes no writes"
+        untended = self._untended()
+        # It serves pages all the same, as every other node does.
+        return True, f"ready, but no node tends {', '.join(untended)}" if untended else "ready"
 
     async def _reload_on_request(self, group: asyncio.TaskGroup) -> None:
         while True:
@@ -475,6 +490,8 @@ class App:
 
     async def _reread_config(self) -> tuple[Config, Authenticator]:
         config = await asyncio.to_thread(self._reread)
+        if self._node is not None and (config.cluster is None or config.cluster.mode != "shared"):
+            raise UsageError("cluster.mode is no longer shared: stop this node, and start it with the new configuration")
         return config, await self._web.prepare(config.web, config.web_file)
 
     def _adopt(self, config: Config, authenticator: Authenticator) -> list[str]:
@@ -484,7 +501,7 @@ class App:
         self._manager.trouble = ""
         changed = {
             "database": config.database != self.config.database,
-            "cluster": config.cluster != self.config.cluster,
+            "cluster": _fixed(config) != _fixed(self.config),
             "web.listen": config.web.listen != self.config.web.listen,
         }
         restart = [key for key, differs in changed.items() if differs]
@@ -508,7 +525,13 @@ class App:
             workers.start(group)
         finally:
             self._replacing_workers = False
-        _log.info("config.reloaded", connections=len(self._registry.ids()), receivers=len(config.receivers))
+        _log.info("config.reloaded", receivers=len(config.receivers), **self._counted())
+
+
+def _fixed(config: Config) -> tuple[object, ...] | None:
+    """What of the section `cluster` a reload does not change."""
+    cluster = config.cluster
+    return (cluster.mode, cluster.lease, cluster.node) if cluster is not None else None
 
 
 def _is_damage(error: BaseException) -> bool:

@@ -92,7 +92,7 @@ def _state(member: NodeRow, view: ClusterView) -> str:
         return "lost"
     if member.drained:
         return "drained"
-    if member.config != view.config:
+    if member.config != view.config_in_force():
         return "other configuration"
     if member.unfit:
         return "unfit"
@@ -107,6 +107,8 @@ def _problems(view: ClusterView, *, replicated: bool) -> list[str]:
     others = [member.node for member in alive if member.config != view.config]
     if others:
         problems.append(f"other configurations than the current one: {', '.join(others)}")
+    if view.config_in_force() != view.config:
+        problems.append(f"no node can work with the current configuration: those with {view.config_in_force()} do, and retire nothing")
     problems += [f"node {member.node} takes no work: {member.unfit}" for member in alive if member.unfit]
     releases = sorted({member.version for member in alive})
     if len(releases) > 1:

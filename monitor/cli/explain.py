@@ -3,6 +3,7 @@
 import argparse
 from collections.abc import Sequence
 from dataclasses import replace
+from datetime import datetime
 
 from monitor.cli import output
 from monitor.cli.lookup import OpenDatabase, find, opened
@@ -10,8 +11,8 @@ from monitor.cli.options import ACCOUNT, CONFIG, JSON, count, load_config
 from monitor.cli.output import paint, terminal_width, wrapped
 from monitor.cli.verb import Verb, argument
 from monitor.clock import SystemClock
-from monitor.db import read_state
-from monitor.domain.states import ConnectionState
+from monitor.db import read_last_known
+from monitor.domain.views.snapshot import ConnectionView
 from monitor.schemas.explanation import as_document, notification_records, scope_deliveries
 from monitor.text.explain import ExplainSection, explain
 from monitor.text.report import ConnectionReport
@@ -30,7 +31,7 @@ def run(args: argparse.Namespace) -> int:
     """Print the explanation; returns 0."""
     config, clock = load_config(args), SystemClock()
     with opened(config, clock) as database:
-        report = report_of(database, args.id, args.account, args.limit)
+        report = report_of(database, args.id, args.account, args.limit, clock.now())
         entries = config.entries().applying(report.connection.key)
         report = replace(report, dashboard_url=config.monitor.dashboard_url, entries=entries)
     sections = explain(report, clock.now(), config.policy())
@@ -41,12 +42,14 @@ def run(args: argparse.Namespace) -> int:
     return 0
 
 
-def report_of(database: OpenDatabase, platform_id: str, account: str | None, limit: int) -> ConnectionReport:
+def report_of(database: OpenDatabase, platform_id: str, account: str | None, limit: int, now: datetime) -> ConnectionReport:
     """What the database holds about one connection, with its last *limit* notifications."""
     connection, retired = find(database.reader, platform_id, account)
     registry = database.registry
-    state = read_state(database.reader, connection.id) or ConnectionState()
-    above = registry.scopes_explaining(connection, state)
+    views = {} if retired else {view.connection.id: view for view in database.snapshot(now).connections}
+    view = views.get(connection.id) or ConnectionView(connection, read_last_known(database.reader, connection.id))
+    state = view.state
+    above = () if retired else registry.scopes_explaining(connection, state)
     return ConnectionReport(
         connection=connection,
         state=state,
@@ -55,6 +58,8 @@ def report_of(database: OpenDatabase, platform_id: str, account: str | None, lim
         notifications=notification_records(database.reader, connection.id, limit),
         controls=registry.controls,
         instance=database.instance,
+        storage=None if retired else database.storage,
+        outdated=view.outdated,
         retired=retired,
     )
 

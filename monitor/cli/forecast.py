@@ -16,7 +16,7 @@ from monitor.domain.views.snapshot import Snapshot
 from monitor.domain.views.status import ConnectionFilter, status_of
 from monitor.schemas import facts
 from monitor.state.registry import Registry
-from monitor.text.forecast import forecast_text, message_text, receivers_text
+from monitor.text.forecast import forecast_text, message_text, receivers_text, restrictions, scope_text
 from monitor.text.format import count as counted
 from monitor.text.format import short_name
 
@@ -40,7 +40,7 @@ def run(args: argparse.Namespace) -> int:
     )
     with opened(config, clock) as database:
         now, registry = clock.now(), database.registry
-        snapshot = registry.snapshot(now)
+        snapshot = database.snapshot(now)
         expected = forecast_now(registry, snapshot, now)
     kept = {view.connection.id for view in snapshot.connections if criteria.match(view, status_of(view, ()))}
     messages = expected.about(lambda connection: connection.id in kept)
@@ -50,13 +50,16 @@ def run(args: argparse.Namespace) -> int:
         output.put({"at": facts.iso(now), "until": facts.iso(expected.until), "total": len(found), "notifications": notifications})
     else:
         states = {view.connection.id: view.state for view in snapshot.connections}
-        print(as_text(messages, expected.until, states, args.limit, terminal_width(), {user.id: user.name for user in config.users}))
+        users = {user.id: user.name for user in config.users}
+        text = as_text(messages, expected.until, states, args.limit, terminal_width(), users)
+        print("\n".join([*restrictions(snapshot, kept & expected.frozen), text]))
     return 0
 
 
 def forecast_now(registry: Registry, snapshot: Snapshot, now: datetime) -> Forecast:
     """The forecast of everything."""
-    *_, made = forecast([(view.connection, view.state) for view in snapshot.connections], registry.config, registry.controls, now)
+    known = [(view.connection, view.state) for view in snapshot.connections]
+    *_, made = forecast(known, registry.config, registry.controls, now, registry.scopes().values())
     return made
 
 
@@ -74,9 +77,9 @@ def as_text(
     cells = []
     for events in messages[:limit]:
         connections = {connection.id: connection for event in events for connection in event.connections}
-        first = next(iter(connections.values()))
         severity = max((event.notification.severity for event in events), key=lambda severity: severity.rank)
-        name = short_name(first, states[first.id]) if len(connections) == 1 else counted(len(connections), "connection")
+        first, several = next(iter(connections.values()), None), counted(len(connections), "connection")
+        name = scope_text(events[0]) if first is None else short_name(first, states[first.id]) if len(connections) == 1 else several
         cells.append(
             (
                 name,

@@ -27,6 +27,7 @@ from monitor.db.codec import decode_scope
 from monitor.domain.connections import Connection
 from monitor.domain.events import Topic, incident_key
 from monitor.domain.expiry.estimate import best_estimate
+from monitor.domain.expiry.levels import EXPIRED
 from monitor.domain.notifications.build import current_reason
 from monitor.domain.notifications.timing import escalation_at
 from monitor.domain.scopes.key import ScopeKey
@@ -36,7 +37,7 @@ from monitor.domain.topics import fails
 from monitor.domain.views.handling import NOT_HANDLED, Handling
 from monitor.schemas import facts
 from monitor.text.durations import brief
-from monitor.text.format import label_of, one_line, scope_name, short_name, subject_name
+from monitor.text.format import label_of, one_line, scope_name, sentence, short_name, subject_name
 from monitor.text.reasons import reason_text
 from monitor.text.status import closed_text, handling_texts
 
@@ -173,6 +174,8 @@ def _state(line: IncidentLine, now: datetime) -> str:
     topic, ends_at = line.row.incident.topic, best_estimate(line.state.token)
     if topic is Topic.EXPIRY and line.open and ends_at is not None and ends_at > now:
         return f"token ends in {brief(ends_at - now)}"
+    if topic is Topic.EXPIRY and line.open and ends_at is not None:
+        return label_of(topic, EXPIRED).lower()
     return "failing" if topic is Topic.SCOPE else (label_of(topic, line.row.level) or line.row.level).lower()
 
 
@@ -184,7 +187,7 @@ def _explanation(line: IncidentLine, now: datetime) -> str:
     ended = closed_text(topic, row.closed_why) if row.closed_why not in (None, "", "recovered") else ""
     detail = one_line(row.detail, 300) if from_check or topic in (Topic.PUBLISHING, Topic.PERMISSIONS) else ""
     why = ": ".join(filter(None, (text, detail)))
-    rest = " ".join(filter(None, (ended, *handling_texts(line.handling, now))))
+    rest = " ".join(filter(None, (ended, *map(sentence, handling_texts(line.handling, now)))))
     return f"{why}. {rest}" if why and rest else why or rest
 
 

@@ -4,15 +4,17 @@ import difflib
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from datetime import datetime
 from typing import TYPE_CHECKING
 
 from monitor.cli.directory import Directory
 from monitor.clock import Clock
 from monitor.config import Config
-from monitor.db import Reader, read_connections, read_state, read_states, reading
+from monitor.db import Reader, read_connections, read_state, read_states, reading, write_problem
 from monitor.domain.connections import Connection, matching
 from monitor.domain.routing.names import shown_names
 from monitor.domain.states import ConnectionState
+from monitor.domain.views.snapshot import Snapshot, StorageFailure, as_known
 from monitor.errors import UsageError
 from monitor.text.format import one_line, subject_name
 
@@ -31,11 +33,17 @@ class OpenDatabase:
     Attributes:
         registry: connections and states as the running daemon has them.
         instance: names the daemon in incident keys.
+        storage: why the database takes no writes; None while it does.
     """
 
     reader: Reader
     registry: "Registry"
     instance: str
+    storage: StorageFailure | None = None
+
+    def snapshot(self, now: datetime) -> Snapshot:
+        """The snapshot at *now*, as far as it is known."""
+        return as_known(replace(self.registry.snapshot(now), storage_up=self.storage is None, storage_failure=self.storage))
 
 
 @contextmanager
@@ -45,7 +53,9 @@ def opened(config: Config, clock: Clock) -> Iterator[OpenDatabase]:
 
     with reading(config.database.url.reveal()) as reader:
         registry = Registry.of_rows(reader, config, clock)
-        yield OpenDatabase(reader, registry, registry.config.identity.instance)
+        problem = write_problem(config.database.url.reveal())
+        storage = StorageFailure(clock.now(), problem) if problem else None
+        yield OpenDatabase(reader, registry, registry.config.identity.instance, storage)
 
 
 def connections_by_number(reader: Reader) -> dict[int, Connection]:

@@ -3,6 +3,7 @@
 import argparse
 import importlib
 import os
+import shutil
 import signal
 import sys
 from collections.abc import Iterator, Sequence
@@ -100,7 +101,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         return _run(sys.argv[1:] if argv is None else argv, owns_process=argv is None)
     except MonitorError as error:
         for problem in error.problems if isinstance(error, ConfigError) else (error,):
-            print(f"postpost-monitor: {problem}", file=sys.stderr)
+            print(_on_terminal(str(problem)), file=sys.stderr)
         return error.exit_code
     except KeyboardInterrupt:
         return 128 + signal.SIGINT
@@ -111,6 +112,15 @@ def main(argv: Sequence[str] | None = None) -> int:
         # Of an exception group, such as the daemon's, the traceback is logged; this one is a file that a person named.
         print(f"postpost-monitor: {error.filename or 'the output'}: {error.strerror or error}", file=sys.stderr)
         return EXIT_UNEXPECTED
+
+
+def _on_terminal(text: str) -> str:
+    """An error, wrapped for a terminal; programs get one line."""
+    if not sys.stderr.isatty():
+        return f"postpost-monitor: {text}"
+    from monitor.cli.output import wrapped  # noqa: PLC0415 - without an error it is not needed
+
+    return wrapped(text, shutil.get_terminal_size().columns, "postpost-monitor: ", "  ")
 
 
 def _open_closed_streams() -> None:

@@ -25,15 +25,15 @@ from monitor.domain.expiry.levels import auto_renewing
 from monitor.domain.reasons import Health
 from monitor.domain.routing.rules import is_unrouted
 from monitor.domain.views.handling import Handling, handling_of
-from monitor.domain.views.snapshot import ConnectionView, HeartbeatView, IncidentView, Snapshot
-from monitor.domain.views.status import ConnectionFilter, DisplayStatus, Tone, status_of, tone_of, urgency
+from monitor.domain.views.snapshot import ConnectionView, HeartbeatView, IncidentView, Snapshot, as_known
+from monitor.domain.views.status import ConnectionFilter, DisplayStatus, Tone, status_of, to_handle, tone_of, urgency
 from monitor.errors import StoreUnavailable, UsageError
 from monitor.schemas import facts
 from monitor.text.durations import brief
-from monitor.text.format import STATUS_LABELS, count, one_line, short_name, subject_name, title_of
+from monitor.text.format import STATUS_LABELS, count, one_line, sentence, short_name, subject_name, title_of
 from monitor.text.heartbeats import has_no_recent_evidence, is_late, is_unreachable
 from monitor.text.reasons import reason_text, state_text
-from monitor.text.status import Overall, handling_texts, overall_of, status_label, worst_of
+from monitor.text.status import NO_RECEIVER, Overall, handling_texts, overall_of, status_label, with_handling, worst_of
 from monitor.text.token_expiry import token_left
 
 if TYPE_CHECKING:
@@ -90,11 +90,20 @@ def load(config: Config, clock: Clock) -> Snapshot:
     with opened(config, clock) as database:
         registry, now = database.registry, clock.now()
         return replace(
-            registry.snapshot(now),
+            database.snapshot(now),
             unmatched=registry.unmatched_now() if registry.ids() else (),
             unrouted=_unrouted(database.reader, registry.config),
             heartbeat=_heartbeat(config, database.reader, registry, now),
+            untended=_untended(config, database.reader),
         )
+
+
+def _untended(config: Config, reader: Reader) -> tuple[str, ...]:
+    if config.cluster is None or config.cluster.mode != "shared":
+        return ()
+    from monitor.db.cluster.members import read_cluster  # noqa: PLC0415 - only with a cluster
+
+    return read_cluster(reader).untended()
 
 
 def _unrouted(reader: Reader, config: "EvaluationConfig") -> int:
@@ -174,6 +183,7 @@ def _filters(args: argparse.Namespace) -> ConnectionFilter:
 
 def rows_of(snapshot: Snapshot, filters: ConnectionFilter) -> list[StatusRow]:
     """The matching connections, worst first."""
+    snapshot = as_known(snapshot)
     own: Mapping[int, list[IncidentView]] = defaultdict(list)
     for incident in snapshot.incidents:
         if incident.connection_id is not None:
@@ -218,8 +228,9 @@ def _cells(row: StatusRow, now: datetime) -> tuple[str, ...]:
     connection, state, status = row.view.connection, row.view.state, row.status
     since = _since(row)
     # The page names the scope once; so do the warnings below the table.
-    why = "" if status is DisplayStatus.UNKNOWN and row.view.frozen else row.explanation
-    explanation = [f"{why}." if why and row.handling.handled else why, *handling_texts(row.handling, now)]
+    why = "" if status is DisplayStatus.UNKNOWN and row.view.unknown_now else row.explanation
+    handled = [sentence(text) for text in handling_texts(row.handling, now)]
+    explanation = [f"{why}." if why and handled else why, *handled]
     return (
         one_line(short_name(connection, state), 60),
         coloured(status_label(row.view, status, row.incidents), status.value),
@@ -233,7 +244,7 @@ def _cells(row: StatusRow, now: datetime) -> tuple[str, ...]:
 
 def _since(row: StatusRow) -> datetime | None:
     """Since when it has the state that is shown; of one that is not known now, when it was last known."""
-    if row.status is DisplayStatus.UNKNOWN and row.view.frozen:
+    if row.status is DisplayStatus.UNKNOWN and row.view.unknown_now:
         return row.view.state.last_evidence_at
     worst = worst_of(row.view, row.incidents)
     if row.status in (DisplayStatus.ATTENTION, DisplayStatus.EXPIRING) and worst is not None:
@@ -260,6 +271,8 @@ def _warnings(snapshot: Snapshot, now: datetime) -> list[str]:
             why = f": {reason_text(incident.reason)}" if incident.reason is not None else ""
             title = title_of(incident.incident.subject, snapshot.users)
             lines.append(f"! {title} for {brief(now - incident.incident.opened_at)}{why}")
+    if not snapshot.outbox:
+        lines.append(f"! {NO_RECEIVER}")
     for name, receiver in snapshot.outbox.items():
         if receiver.disabled:
             lines.append(f"! receiver {name} is disabled (HTTP 410); {receiver.pending} pending")
@@ -286,25 +299,29 @@ def summary(snapshot: Snapshot, rows: Sequence[StatusRow]) -> list[str]:
     if not rows:
         return [f"None of {count(total, 'connection')} matches."]
     counts = Counter(row.status for row in rows)
+    unknown = Counter(status_label(row.view, row.status, ()) for row in rows if row.status is DisplayStatus.UNKNOWN)
+    labels = {status: {STATUS_LABELS[status]: counts[status]} for status in DisplayStatus} | {DisplayStatus.UNKNOWN: unknown}
     states = ", ".join(
-        f"{counts[status]} {coloured(STATUS_LABELS[status].lower(), status.value)}" for status in DisplayStatus if counts[status]
+        f"{number} {coloured(label.lower(), status.value)}"
+        for status in DisplayStatus
+        for label, number in labels[status].items()
+        if number
     )
     if len(rows) < total:
         return [f"{len(rows)} of {count(total, 'connection')}: {states}."]
     overall = _overall(snapshot, rows)
-    return [f"{count(total, 'connection')}: {states}.", " ".join(filter(None, (overall.text, overall.more, _handled(rows))))]
-
-
-def _handled(rows: Sequence[StatusRow]) -> str:
-    trouble = [row for row in rows if row.status.in_trouble or row.status is DisplayStatus.EXPIRING]
-    handled = sum(row.handling.handled for row in trouble)
-    return f"Acknowledged or silenced: {handled:,} of {count(len(trouble), 'connection')}." if handled else ""
+    return [f"{count(total, 'connection')}: {states}.", " ".join(filter(None, (overall.text, overall.more)))]
 
 
 def _overall(snapshot: Snapshot, rows: Sequence[StatusRow]) -> Overall:
     """The overall state; *rows* are all connections."""
     urgent = any(not row.status.broken and tone_of(row.status, row.incidents) is Tone.BAD for row in rows)
-    return overall_of(snapshot, Counter(row.status for row in rows), urgent)
+    overall = overall_of(as_known(snapshot), Counter(row.status for row in rows), urgent)
+    return with_handling(
+        overall,
+        [(len(row.incidents), row.handling) for row in rows if to_handle(row.status, row.incidents)],
+        [row.handling for row in rows if not to_handle(row.status, row.incidents)],
+    )
 
 
 def as_document(snapshot: Snapshot, filters: ConnectionFilter) -> dict[str, object]:

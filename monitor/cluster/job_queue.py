@@ -19,6 +19,22 @@ _FAILURES_LOGGED = 2
 _STALLED_SECONDS = 30.0
 _MOST_CONNECTIONS = 3
 
+_TABLES = ("procrastinate_jobs", "procrastinate_workers", "procrastinate_events", "procrastinate_periodic_defers")
+_COUNT_TABLES = f"SELECT count(to_regclass(name)) AS tables FROM unnest(ARRAY{list(_TABLES)}) AS name"  # noqa: S608 - constants
+_DROP_ALL = """
+DO $$ DECLARE statements text; BEGIN
+    SELECT string_agg('DROP ' || kind || ' IF EXISTS ' || name || ' CASCADE', '; ') INTO statements FROM (
+        SELECT CASE relkind WHEN 'r' THEN 'TABLE' ELSE 'TYPE' END AS kind, oid::regclass::text AS name FROM pg_class
+        WHERE relkind IN ('r', 'c') AND starts_with(relname, 'procrastinate_') AND pg_table_is_visible(oid)
+        UNION ALL SELECT 'FUNCTION', oid::regprocedure::text FROM pg_proc
+        WHERE starts_with(proname, 'procrastinate_') AND pg_function_is_visible(oid)
+        UNION ALL SELECT 'TYPE', oid::regtype::text FROM pg_type
+        WHERE typtype = 'e' AND starts_with(typname, 'procrastinate_') AND pg_type_is_visible(oid)
+        ORDER BY kind) AS found;
+    IF statements IS NOT NULL THEN EXECUTE statements; END IF;
+END $$
+"""
+
 Handler = Callable[[str], Awaitable[None]]
 
 
@@ -80,7 +96,8 @@ class JobQueue:
                 failures += 1
                 # Two nodes that make the tables at the same time: the second one finds them a moment later.
                 if failures == _FAILURES_LOGGED:
-                    _log.warning("job_queue.failed", problem=f"{type(error).__name__}: {error}".partition("\n")[0])
+                    cause = error.__cause__ or error
+                    _log.warning("job_queue.failed", problem=f"{type(cause).__name__}: {cause}".partition("\n")[0])
             await self._clock.sleep(_RESTART_SECONDS)
 
     async def _work(self, handler: Handler) -> None:
@@ -110,6 +127,8 @@ class JobQueue:
 
 
 async def _ensure_tables(app: Any) -> None:
-    found = await app.connector.execute_query_one_async("SELECT to_regclass('procrastinate_jobs') IS NOT NULL AS found")
-    if not found["found"]:
+    """Make the tables; anew when one is missing, since nothing is in them that is not offered again."""
+    found = await app.connector.execute_query_one_async(_COUNT_TABLES)
+    if found["tables"] < len(_TABLES):
+        await app.connector.execute_query_async(_DROP_ALL)
         await app.schema_manager.apply_schema_async()

@@ -4,13 +4,15 @@ import asyncio
 import hashlib
 import json
 import socket
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from typing import TypeVar
 
 from monitor import __version__
 from monitor.config import Config
+from monitor.config.secrets import Secret
+from monitor.config.types import Section
 from monitor.db.cluster.members import MemberBackend, MemberSession
 from monitor.domain.cluster.sharing import ClusterView, NodeRow
 from monitor.http.addresses import is_loopback
@@ -23,16 +25,25 @@ _OF_THE_NODE = ("cluster", "web", "logging", "database")
 
 def config_hash(config: Config) -> str:
     """What *config* means for all nodes, as a short hash: nodes with another one do not share the work."""
-    shown = {name: _meaning(section) for name, section in config.masked().items() if name not in _OF_THE_NODE}
-    keys = [account.api_key.reveal() for account in config.accounts]
-    return hashlib.sha256(json.dumps([shown, keys], sort_keys=True, default=str).encode()).hexdigest()[:12]
+    meaning = {name: value for name, value in _meaning(config).items() if name not in _OF_THE_NODE}
+    return hashlib.sha256(json.dumps(meaning, sort_keys=True, default=str).encode()).hexdigest()[:12]
 
 
-def _meaning(value: object) -> object:
-    """*value* without the paths of files, which may differ."""
-    if isinstance(value, dict):
-        return {key: _meaning(item) for key, item in value.items() if not key.endswith("_file")}
-    return [_meaning(item) for item in value] if isinstance(value, list) else value
+def _meaning(section: Section) -> dict[str, object]:
+    """What is not the default, which a newer release may have more of; with what secrets hold, but without the paths of files."""
+    fields = {key: field for key, field in type(section).model_fields.items() if not field.exclude and not key.endswith("_file")}
+    values = {key: (getattr(section, key), field.get_default(call_default_factory=True)) for key, field in fields.items()}
+    return {key: _plain(value) for key, (value, default) in values.items() if value != default}
+
+
+def _plain(value: object) -> object:
+    if isinstance(value, Section):
+        return _meaning(value)
+    if isinstance(value, Secret):
+        return value.reveal()
+    if isinstance(value, Mapping):
+        return {str(key): _plain(item) for key, item in value.items()}
+    return [_plain(item) for item in value] if isinstance(value, list | tuple) else value
 
 
 def member_of(config: Config) -> NodeRow:
@@ -41,7 +52,8 @@ def member_of(config: Config) -> NodeRow:
     if cluster is None:
         raise ValueError("the configuration has no cluster")
     web, host = config.web, socket.gethostname()
-    url = cluster.url or ("" if is_loopback(web.host) else f"http://{host}:{web.port}")
+    scheme = "http" if config.web_file.tls_server_config is None else "https"
+    url = cluster.url or ("" if is_loopback(web.host) else f"{scheme}://{host}:{web.port}")
     name = cluster.node or f"{host}-{web.port}"
     return NodeRow(name, host=host, url=url, version=__version__, config=config_hash(config), weight=cluster.weight)
 

@@ -15,9 +15,10 @@ from monitor.cluster.peers import Peers
 from monitor.cluster.wide import WideScopes
 from monitor.config import Config
 from monitor.db import Store
-from monitor.db.cluster.findings import ask_for_check, read_asked, read_board
-from monitor.db.cluster.members import MemberSession, Taken, rename_shards
+from monitor.db.cluster.findings import ask_for_check, read_told
+from monitor.db.cluster.members import MemberSession, Taken, read_cluster, rename_shards
 from monitor.domain.cluster import sharing
+from monitor.domain.cluster.findings import Board
 from monitor.domain.cluster.sharing import ACCOUNT_PREFIX, GLOBAL, RECEIVER_PREFIX, ClusterView, NodeRow
 from monitor.domain.connections import Connection
 from monitor.domain.scopes.key import ScopeKey
@@ -32,6 +33,8 @@ from monitor.state.evaluation_config import EvaluationConfig
 from monitor.workers.group import Dependencies, WorkerGroup
 
 _log = get_logger(__name__)
+
+Asked = Mapping[str, tuple[int, datetime]]
 
 _BEAT_SECONDS = 1.0
 _BEAT_LIMIT_SECONDS = 60.0
@@ -91,7 +94,7 @@ class NodeWorkers:
         self._database = dependencies.database
         self._stop = asyncio.Event()
         self._group: asyncio.TaskGroup | None = None
-        self._peers = Peers(node, self._clock)
+        self._peers = Peers(node, config.web_file.tls_server_config, self._clock)
         self._fitness = Fitness(config, self._registry, self._clock)
         self._identities = account_sync.identities(config)
         dependencies = replace(dependencies, notifies_outage=self._peers.notifies_outage)
@@ -181,8 +184,8 @@ class NodeWorkers:
     async def _beat(self) -> bool:
         try:
             async with self._taking:
-                await self._share()
-            await self._follow()
+                board, asked = await self._share()
+            await self._follow(board, asked)
             await self._note_pauses()
         except (StoreUnavailable, AnotherInstance) as error:
             # A node that was replaced ends by what its writer says. The others may return to the server a little later than this one.
@@ -190,18 +193,20 @@ class NodeWorkers:
             _log.debug("cluster.unavailable", problem=str(error))
         return False
 
-    async def _share(self) -> None:
-        """Take, give up and drop shards by the rows of the cluster."""
-        due = self._clock.monotonic() >= self._fence_at
-        for node in await self._node.call(lambda session: session.fence()) if due else ():
-            _log.warning("node.lost", node=node)
-            self._nodes_lost += 1
-        view = self._node.view = await self._node.call(lambda session: session.look())
+    async def _share(self) -> tuple[Board, Asked]:
+        """Take, give up and drop shards by the rows of the cluster; returns what the others tell."""
+        view, told = await self._node.call(lambda session: session.read(lambda reader: (read_cluster(reader), read_told(reader))))
+        if view.has_lost() and self._clock.monotonic() >= self._fence_at:
+            for node in await self._node.call(lambda session: session.fence()):
+                _log.warning("node.lost", node=node)
+                self._nodes_lost += 1
+            view = await self._node.call(lambda session: session.look())
+        self._node.view = view
         me = view.member(self._node.name)
         if me is None or me.holder != self._node.holder:
             # The next write tells why, and ends the process.
             await self._database.write(_nothing)
-            return
+            return told
         await self._reconcile(view)
         self._note_config(view, me)
         view = await self._note_fitness(view, me)
@@ -213,6 +218,13 @@ class NodeWorkers:
             self._end(name)
         if GLOBAL in self._turns:
             await self._govern(view, now)
+        return told
+
+    def _is_current(self) -> bool:
+        """Whether the configuration of this node is the current one: with an older one it works, but changes none of what is monitored."""
+        view = self._node.view
+        me = view.member(self._node.name) if view is not None else None
+        return view is not None and me is not None and me.config == view.config
 
     def _note_config(self, view: ClusterView, me: NodeRow) -> None:
         """Log when the configuration of this node is in the way of its taking shards."""
@@ -279,7 +291,7 @@ class NodeWorkers:
         account = name.removeprefix(ACCOUNT_PREFIX)
         rows = await self._database.read(partial(AccountRows, account=account))
         self._registry.tend(account, rows, taken.since)
-        await connection_sync.sync(self._database, self._registry, self.config, account=account)
+        await connection_sync.sync(self._database, self._registry, self.config, account=account, retire=self._is_current())
         group = WorkerGroup(self.config, self.evaluation_config, self._dependencies, parts={name})
         paused_seconds = (taken.paused_until - self._clock.now()).total_seconds()
         if paused_seconds > 0:
@@ -288,8 +300,9 @@ class NodeWorkers:
 
     async def _wide_workers(self, since: datetime) -> WorkerGroup:
         """The workers of `global`, with a replica of everything."""
-        await account_sync.rename(self._database, self.config, self._clock.now(), later=_tended)
-        await receiver_sync.sync(self._database, self.config, self.evaluation_config, self._clock.now())
+        if self._is_current():
+            await account_sync.rename(self._database, self.config, self._clock.now(), later=_tended)
+            await receiver_sync.sync(self._database, self.config, self.evaluation_config, self._clock.now())
         registry = GlobalRegistry(self._wide_config, self._clock, since)
         registry.on_unrouted = self._dependencies.metrics.notification_unrouted
         await self._database.read(registry.load)
@@ -342,15 +355,14 @@ class NodeWorkers:
 
     # ---- what is known elsewhere
 
-    async def _follow(self) -> None:
+    async def _follow(self, board: Board, asked: Asked) -> None:
         """Take over the wide scopes as the node of `global` tells them."""
-        board, asked = await self._database.read(lambda reader: (read_board(reader), read_asked(reader)))
         self._check_asked(asked)
         if self._registry.differs_from(board):
             await self._database.write(partial(follow, self._registry, board))
         self._registry.hear(board)
 
-    def _check_asked(self, asked: Mapping[str, tuple[int, datetime]]) -> None:
+    def _check_asked(self, asked: Asked) -> None:
         """Check next what an operator asked for at another node."""
         now = self._clock.now()
         for account, (number, at) in asked.items():
@@ -386,7 +398,7 @@ class NodeWorkers:
 
     async def _put_shards(self, view: ClusterView) -> None:
         registry = self.wide
-        if registry is None:
+        if registry is None or not self._is_current():
             return
         weights = {name: _RECEIVER_WEIGHT if name.startswith(RECEIVER_PREFIX) else _ACCOUNT_WEIGHT for name in self._known}
         for connection in registry.connections():
@@ -436,6 +448,7 @@ class NodeWorkers:
             accounts={name: up for name, up in own.accounts.items() if name in accounts},
             api_up=wide.api_answers() if wide is not None else None,
             outbox={name: view for name, view in own.outbox.items() if name in receivers},
+            notices=tuple(one for one in own.notices if ScopeKey.parse(one.incident.subject).account in accounts),
             unmatched=wide.unmatched if wide is not None else (),
             cluster=self._facts(),
         )
@@ -448,7 +461,7 @@ class NodeWorkers:
             node=self._node.name,
             version=__version__,
             config=me.config if me is not None else "",
-            config_current=me is not None and me.config == view.config,
+            config_current=self._is_current(),
             nodes=sum(member.alive for member in view.members),
             shards=len(self._turns),
             free=free if self.wide is not None else None,

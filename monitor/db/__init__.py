@@ -7,7 +7,7 @@ if TYPE_CHECKING:
     from monitor.db.controls import ControlsWriter
     from monitor.db.copying import copy_database
     from monitor.db.database import Database
-    from monitor.db.maintenance import back_up, damage_is_news, examine, reading
+    from monitor.db.maintenance import back_up, damage_is_news, examine, reading, write_problem
     from monitor.db.operator_sessions import operator_session
     from monitor.db.queries.controls import accepted_losses, acks_of_open, acks_since, silences_since
     from monitor.db.queries.deliveries import (
@@ -15,6 +15,7 @@ if TYPE_CHECKING:
         deliveries_by_id,
         deliveries_of_notifications,
         last_delivered,
+        last_notifications,
         list_deliveries,
         list_notifications,
         notifications_since,
@@ -35,6 +36,7 @@ if TYPE_CHECKING:
         lifetimes,
         list_checks,
         list_incidents,
+        read_last_known,
         read_open_incidents,
         response_times,
     )
@@ -92,6 +94,7 @@ __all__ = [
     "incidents_at",
     "last_checks_at",
     "last_delivered",
+    "last_notifications",
     "latencies",
     "lifetimes",
     "list_checks",
@@ -104,6 +107,7 @@ __all__ = [
     "operator_session",
     "pending_deliveries",
     "read_connections",
+    "read_last_known",
     "read_meta",
     "read_open_incidents",
     "read_outbox",
@@ -117,17 +121,18 @@ __all__ = [
     "silences_since",
     "with_last_checks",
     "with_old_checks",
+    "write_problem",
 ]
 
 _NAMES = {
     "monitor.db.controls": "ControlsWriter",
     "monitor.db.copying": "copy_database",
     "monitor.db.database": "Database",
-    "monitor.db.maintenance": "back_up damage_is_news examine reading",
+    "monitor.db.maintenance": "back_up damage_is_news examine reading write_problem",
     "monitor.db.operator_sessions": "operator_session",
     "monitor.db.queries.controls": "accepted_losses acks_of_open acks_since silences_since",
-    "monitor.db.queries.deliveries": "attempts_of deliveries_by_id deliveries_of_notifications last_delivered list_deliveries list_notifications notifications_since notified_as open_alerts pending_deliveries read_outbox read_receiver_states",
-    "monitor.db.queries.history": "LatencyRow Lifetime checks_in_order closed_incidents incidents_at last_checks_at latencies lifetimes list_checks list_incidents read_open_incidents response_times",
+    "monitor.db.queries.deliveries": "attempts_of deliveries_by_id deliveries_of_notifications last_delivered last_notifications list_deliveries list_notifications notifications_since notified_as open_alerts pending_deliveries read_outbox read_receiver_states",
+    "monitor.db.queries.history": "LatencyRow Lifetime checks_in_order closed_incidents incidents_at last_checks_at latencies lifetimes list_checks list_incidents read_last_known read_open_incidents response_times",
     "monitor.db.queries.state": "HEARTBEAT_ACCEPTED connections_at connections_by_id database_size heartbeat_accepted_at read_connections read_meta read_scopes read_server read_state read_states with_last_checks",
     "monitor.db.retention": "with_old_checks",
     "monitor.db.rows": "AttemptRow CheckRow DeliveryRow IncidentRow NotificationRow PendingRow",

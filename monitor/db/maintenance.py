@@ -12,7 +12,7 @@ from sqlalchemy.exc import ArgumentError
 from monitor.db import migrations
 from monitor.db.errors import translated
 from monitor.db.files import DamageNote
-from monitor.db.sqlite import Report, backup, check_pages, no_report, reading_engine
+from monitor.db.sqlite import Report, backup, check_pages, lock_problem, no_report, reading_engine
 from monitor.db.tables import REVISION
 from monitor.db.transaction import Reader
 from monitor.errors import ConfigError, Problem, StoreError, StoreUnavailable
@@ -42,6 +42,12 @@ def reading(url: str) -> Iterator[Reader]:
             yield Reader(connection)
     finally:
         engine.dispose()
+
+
+def write_problem(url: str) -> str:
+    """Why the SQLite file at *url* takes no writes now, because another process has held its lock for a second; else empty."""
+    address = parse(url)
+    return lock_problem(existing(address)) if address.get_backend_name() == "sqlite" else ""
 
 
 def examine(url: str, report: Report = no_report) -> str:

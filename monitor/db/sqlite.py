@@ -23,6 +23,7 @@ from monitor.errors import StoreCorrupt, StoreError, StoreUnavailable
 from monitor.logs import get_logger
 
 _BUSY_SECONDS = 5.0
+_LOCK_SECONDS = 1.0
 _READERS = 4
 _PAGES = 2_000
 # Read within a second or two. Of a larger file only the history is large; it is examined once everything runs.
@@ -199,6 +200,19 @@ def reading_engine(path: Path) -> Engine:
     address = f"file:{quote(str(path.absolute()))}?mode=ro"
     pool = {"poolclass": QueuePool, "pool_size": _READERS, "max_overflow": 0, "pool_timeout": _BUSY_SECONDS}
     return _engine(lambda: _connect(address, uri=True), "BEGIN", _prepare_reader, **pool)
+
+
+def lock_problem(path: Path) -> str:
+    """Why no transaction that writes can begin, as after `_LOCK_SECONDS` of another one; empty when one can, or this user may not write."""
+    address = f"file:{quote(str(path.absolute()))}?mode=rw"
+    with contextlib.closing(sqlite3.connect(address, uri=True, timeout=_LOCK_SECONDS, isolation_level=None)) as connection:
+        try:
+            connection.execute("PRAGMA wal_autocheckpoint = 0")
+            connection.execute("BEGIN IMMEDIATE")
+            connection.execute("ROLLBACK")
+        except sqlite3.OperationalError as error:
+            return str(error) if "locked" in str(error) else ""
+    return ""
 
 
 def _prepare_reader(connection: sqlite3.Connection) -> None:

@@ -149,8 +149,8 @@ class Writer:
     def _run_group(self, jobs: list[_Job]) -> None:
         try:
             committed = self._transact(jobs)
-        except (AnotherInstance, StoreCorrupt) as error:
-            self._fail(jobs, error)
+        except (AnotherInstance, StoreCorrupt):
+            self._leave(jobs)
             raise
         except Exception as error:  # noqa: BLE001 - whatever a work raises belongs to its future
             if len(jobs) == 1 or isinstance(error, StoreUnavailable):
@@ -159,8 +159,8 @@ class Writer:
             for index, job in enumerate(jobs):
                 try:
                     self._run_group([job])
-                except StoreError as end:
-                    self._fail(jobs[index + 1 :], end)
+                except StoreError:
+                    self._leave(jobs[index + 1 :])
                     raise
             return
         for call in committed.after:
@@ -169,6 +169,11 @@ class Writer:
             except Exception:
                 log.exception("database.after_commit_failed")
         self._notify_loop(_resolve, jobs, committed.results)
+
+    def _leave(self, jobs: Sequence[_Job]) -> None:
+        """Leave *jobs*, which can't be written any more, to the end of the thread."""
+        with self._waiting:
+            self._queue.extend(jobs)
 
     def _transact(self, jobs: Sequence[_Job]) -> _Committed:
         outcome: _Committed | None = None
@@ -220,6 +225,8 @@ class Writer:
             self.ended_by = error
             rest = list(self._queue)
             self._queue.clear()
+        if rest:
+            log.error("database.writes_lost", writes=len(rest), problem=str(error))
         self._fail(rest, error)
         self._notify_loop(self._on_end, error)
 

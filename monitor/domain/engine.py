@@ -33,7 +33,19 @@ from monitor.domain.schedule import EvaluationQueue
 from monitor.domain.scopes import platform as platform_scope
 from monitor.domain.scopes import rules
 from monitor.domain.scopes.api import served_elsewhere_at
-from monitor.domain.scopes.key import API, API_KINDS, GROUP, LIMIT, PLATFORM, RATE, ScopeKey, ScopesAbove, account_scopes, scopes_above
+from monitor.domain.scopes.key import (
+    API,
+    API_KINDS,
+    GROUP,
+    LIMIT,
+    PLATFORM,
+    RATE,
+    USER,
+    ScopeKey,
+    ScopesAbove,
+    account_scopes,
+    scopes_above,
+)
 from monitor.domain.scopes.platform import Sight
 from monitor.domain.scopes.state import ScopeState, clamp_future_scope, clear, closed, persistent
 from monitor.domain.silencing.acceptance import Acceptance, is_new
@@ -283,12 +295,19 @@ class Engine:
         return [key for key, number in self._swept_scopes.copy().items() if number > sweeps]
 
     def to_look_at(self, key: ScopeKey, account: str) -> list[int]:
-        """The connections of *account* below a platform or group that are to be looked at anew now."""
+        """The connections of *account* below a platform or group that are to be looked at anew now; of a refused user, one of each other."""
+        if key.kind == USER:
+            others = {one.user_id: one.id for one in self.connections_of(account) if one.user_id not in ("", key.user)}
+            return list(others.values()) if account == key.name else []
         connections = (self._connections.get(connection_id) for connection_id in tuple(self.ids_of(key.platform)))
         own = (one for one in connections if one is not None and one.account == account and key in self.scopes_above(one).all)
         members = (platform_scope.member(connection, self.state(connection.id)) for connection in own)
         known = (member for member in members if member is not None)
         return platform_scope.to_look_at(self.scope(key), known, self.config.policy.scopes.sweep_size)
+
+    def users_of(self, account: str) -> list[str]:
+        """The managed users of *account* that have monitored connections."""
+        return sorted({connection.user_id for connection in self.connections_of(account)} - {""})
 
     # ---- what is set
 
@@ -725,6 +744,9 @@ class ChangeSet:
         if key.kind in (RATE, LIMIT):
             limit = self.scope(ScopeKey(LIMIT, engine.config.api_host))
             return rules.advance_limit(limit, self._rates(), now) if engine.decides(limit.key) else rules.covered(limit, [state])
+        if key.kind == USER:
+            users = [self.scope(ScopeKey(USER, key.name, user_id)) for user_id in engine.users_of(key.name)]
+            return rules.advance_limit(self.scope(ScopeKey(USER, key.name)), users, now)
         return {key: rules.tick(state, now, policy, window=engine.config.policy.api_window, members=engine.member_count(key))}
 
     def _sight(self, scope: ScopeState, now: datetime) -> Sight:

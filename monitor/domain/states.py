@@ -14,6 +14,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from enum import StrEnum
+from typing import Self
 
 from monitor.domain.copies import replace
 from monitor.domain.events import FINE, Severity, Topic
@@ -163,9 +164,10 @@ class ConnectionState:
         permissions_accepted_at: when the loss was accepted that was taken over last (`acceptance`).
         loss_accepted: the last loss of permissions ended because it was accepted, not because they came back.
         last_successful_post_at, last_error: the last post that succeeded, and the last posting error, by the API's clock.
+        contradicted_at: of the failed checks in a row: the last post that succeeded before one of them, by the API's clock.
         server_ahead: by how much the API's clock is ahead of ours, as its last answers showed; zero when the clocks agree.
         explained_error_at: when the last posting error occurred that a failure or a scope incident explains.
-        token_sightings: checks and listings in a row that agree about it.
+        token_sightings: checks and listings in a row that agree about the token.
         changes: recent changes of confirmed health, oldest first, for flap damping.
         pending_levels: levels that were seen but are not confirmed yet.
         topics: the topics that ever had another level than `fine`.
@@ -173,6 +175,7 @@ class ConnectionState:
         notice_pending: the notice that the connection can no longer be tested was suppressed by a silence.
         next_evaluation_at: when the passing of time alone may next change something; None when it cannot.
         seq: the number of the last notification about this connection; receivers order by it.
+        last_known: the state when it was no longer watched, for showing; None while it is, and since it is again.
         unknown: what a newer release wrote into the row, kept for it.
     """
 
@@ -200,6 +203,7 @@ class ConnectionState:
     loss_accepted: bool = False
     last_successful_post_at: datetime | None = None
     last_error: LastError | None = None
+    contradicted_at: datetime | None = None
     server_ahead: timedelta = timedelta(0)
     explained_error_at: datetime | None = None
     token: TokenBelief = TokenBelief()
@@ -211,6 +215,7 @@ class ConnectionState:
     notice_pending: bool = False
     next_evaluation_at: datetime | None = None
     seq: int = 0
+    last_known: Self | None = None
     unknown: str = ""
 
     @property
@@ -224,7 +229,10 @@ class ConnectionState:
     def suspected_false_negative(self) -> bool:
         """Whether the test may be wrong: a post succeeded between two failed checks with the present cause, and none failed since."""
         posted, failed_at, evidence_at = self.last_successful_post_at, self.first_failed_at, self.last_evidence_at
-        if posted is None or failed_at is None or evidence_at is None or self.by_our_clock(posted) > evidence_at:
+        if posted is not None and evidence_at is not None and self.by_our_clock(posted) > evidence_at:
+            # A newer post may follow a repair; what an earlier one has shown stays.
+            posted = self.contradicted_at
+        if posted is None or failed_at is None:
             return False
         if self.failure is not None and self.failure.cause_since is not None:
             failed_at = max(failed_at, self.failure.cause_since)

@@ -397,8 +397,8 @@ class _Connection(asyncio.Protocol):
     def abort(self) -> None:
         """Close the connection whatever is under way on it; what is not sent yet is never sent, not even when a lost network is back."""
         self.reusable = False
-        sock = self._transport.get_extra_info("socket")
-        if sock is not None and not self._transport.is_closing():
+        # Asked first: a TLS connection that is closed has no socket to ask for.
+        if not self._transport.is_closing() and (sock := self._transport.get_extra_info("socket")) is not None:
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _DISCARD)
         self._transport.abort()
 

@@ -17,6 +17,7 @@ from monitor.state.registry import Registry
 
 _log = get_logger(__name__)
 _PROBE_EVERY_SECONDS = 5.0
+_STORAGE_FAILED_AFTER = timedelta(seconds=3)
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,8 +144,8 @@ class Watchdog:
         self._registry.storage_up = not failing
         since = self._database.failing_since or self._clock.now()
         self._registry.storage_failure = StorageFailure(since, self._database.failure) if failing else None
-        # What has ended the writer ends the process, which says so.
-        if failing == self._storage_failing or (failing and self._database.failing_since is None):
+        # Not for the moment until a node that was replaced learns of it, and ends.
+        if failing == self._storage_failing or (failing and self._clock.now() - since < _STORAGE_FAILED_AFTER):
             return
         self._storage_failing = failing
         if failing:

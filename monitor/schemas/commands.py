@@ -1,7 +1,7 @@
 """What each verb prints with `--json`, as types for JSON Schema and tests. A removed key increases `facts.VERSION`."""
 
 import json
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from pydantic import Field
 from typing_extensions import TypedDict
@@ -376,7 +376,7 @@ class ClusterNode(TypedDict):
     """One node of a cluster."""
 
     node: str
-    state: Annotated[str, Field(description="working, drained, pages only, other configuration, or lost")]
+    state: Literal["working", "unfit", "drained", "pages only", "other configuration", "lost"]
     host: str
     url: str | None
     version: str

@@ -58,12 +58,20 @@ async def sync(
     account: str | None = None,
     appeared: Iterable[Key] = (),
     vanished: Iterable[Key] = (),
+    retire: bool = True,
 ) -> None:
-    """Bring database and registry in line with *config* and the changes of a list; with *account* only its rows are read and written."""
+    """
+    Bring database and registry in line with *config* and the changes of a list; with *account* only its rows are read and written.
+
+    Unless they are to *retire*, known connections that *config* does not name stay watched.
+    """
 
     def work(store: Store) -> list[Connection]:
         known = read_connections(store, account=account)
-        return reconcile(store, registry, known, desired(config, known, account=account, appeared=appeared, vanished=vanished))
+        wanted = desired(config, known, account=account, appeared=appeared, vanished=vanished)
+        keys = {spec.key for spec in wanted}
+        kept = () if retire else [one.spec for one in known if one.spec.key not in keys]
+        return reconcile(store, registry, known, [*wanted, *kept])
 
     registry.set_connections(await database.write(work), account=account)
     registry.find_unmatched()

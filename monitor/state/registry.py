@@ -14,7 +14,7 @@ from monitor.db import (
     Reader,
     accepted_losses,
     acks_of_open,
-    list_notifications,
+    last_notifications,
     read_connections,
     read_meta,
     read_outbox,
@@ -52,8 +52,6 @@ if TYPE_CHECKING:
 
 # How long the alert about a loss lasts, which belongs to no incident.
 NOTICE_STANDS = timedelta(hours=1)
-# Among so many of the last notifications those notices are sought at the start.
-_NOTICES_SOUGHT = 200
 _log = get_logger(__name__)
 LONGEST_PAUSE_SECONDS = 90.0
 FIRST_LIST_WITHIN_SECONDS = 900.0
@@ -68,7 +66,7 @@ class Registry(Engine):
         unrouted: how many notifications no route matched, since the start.
         on_unrouted: called for each of them, on the writer thread.
         make_unit: makes the unit of work of a transaction, where it is another one than usual.
-        storage_failure: why not, and since when; None while it does.
+        storage_failure: why the database takes no writes, and since when; None while it does.
         heartbeat: the heartbeats, as the worker found them.
     """
 
@@ -108,8 +106,8 @@ class Registry(Engine):
         self.scope_versions = {scope.key: version for version, scope in scopes.values()}
         self.restore({number: state for number, (_, state) in states.items()}, [scope for _, scope in scopes.values()])
         self._load_settings(reader)
-        for row in reversed(list_notifications(reader, limit=_NOTICES_SOUGHT)):
-            self.add_notice(row.notification)
+        for notification in last_notifications(reader, EventType.INVENTORY_CHANGED):
+            self.add_notice(notification)
 
     def _load_settings(self, reader: Reader) -> None:
         self.rounding_evidence = decode_rounding(read_meta(reader, self.rounding_key()))

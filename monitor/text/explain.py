@@ -47,11 +47,11 @@ def explain(report: ConnectionReport, now: datetime, policy: Policy) -> tuple[Ex
     """The sections that have lines, the most important first."""
     sections = (
         ExplainSection("", (headline(report, now),)),
-        ExplainSection("What to do", tuple(_advice(report))),
+        ExplainSection("What to do", () if report.retired else tuple(_advice(report))),
         ExplainSection("Silences", tuple(silence_lines(report, now))),
         ExplainSection("Settings", tuple(map(_entry_line, report.entries))),
         ExplainSection("Evidence", tuple(_evidence(report, now, policy))),
-        ExplainSection("Not yet confirmed", tuple(_unconfirmed(report, now, policy))),
+        ExplainSection("Not yet confirmed", () if report.retired else tuple(_unconfirmed(report, now, policy))),
         ExplainSection("Wider scopes", tuple(_above(report, now, policy))),
         ExplainSection("Token", tuple(token_lines(report.connection, report.state, now, policy))),
         ExplainSection("Notifications", tuple(topic_lines(report, now, policy))),
@@ -84,12 +84,14 @@ def headline(report: ConnectionReport, now: datetime) -> str:
     """Which connection, its health, and since when."""
     state = report.state
     name = full_name(report.connection, state.display_name or state.username)
-    was = last_known_text(ConnectionView(report.connection, state, report.suppressed_by), now)
-    if was and not report.retired:
+    was = last_known_text(state, now)
+    if report.retired:
+        return f"{name} is no longer watched{f'; it {was}' if was else ''}."
+    if was and ConnectionView(report.connection, state, report.suppressed_by, outdated=report.outdated).unknown_now:
         return f"{name} {was}; its state is not known now."
     since = f" since {when(state.since, now)}" if state.since is not None and state.health is not Health.UNKNOWN else ""
-    retired = " It is no longer watched." if report.retired else ""
-    return f"{name} {HEALTH_TEXTS[state.health]} ({state.health}){since}.{retired}"
+    doubt = " A failure is being confirmed." if state.pending is not None and state.pending.health.broken else ""
+    return f"{name} {HEALTH_TEXTS[state.health]} ({state.health}){since}.{doubt}"
 
 
 def silence_lines(report: ConnectionReport, now: datetime) -> Iterator[str]:
@@ -124,7 +126,8 @@ def _evidence(report: ConnectionReport, now: datetime, policy: Policy) -> Iterat
             yield f"The last passed check was {when(state.last_passed_at, now)}."
         else:
             yield "Earlier checks passed." if state.passed_before else "No check has ever passed."
-    yield from _health_rule(state, policy)
+    if state.since is not None:
+        yield from _health_rule(state, policy)
     yield from _platform_facts(state, now)
     yield from _acceptance(report, now)
     yield from _flapping_and_staleness(report, now, policy)
@@ -250,11 +253,12 @@ def _unconfirmed(report: ConnectionReport, now: datetime, policy: Policy) -> Ite
     if pending is not None:
         reason = state.reason or Reason.VALIDATION_FAILED
         needed = confirmations(state.health, pending.health, reason, policy)
-        missing = max(0, needed - pending.count)
-        yield (
-            f"{pending.health}: {pending.count} of {count(needed, 'check')}, the first {when(pending.first_at, now)}; "
-            f"{missing or 'no'} more needed, at least {span(policy.spacing)} apart."
-        )
+        missing, first = needed - pending.count, f"the first {when(pending.first_at, now)}"
+        if missing > 0:
+            counted = f"{pending.count} of {count(needed, 'check')}, {first}; {missing} more needed, at least {span(policy.spacing)} apart."
+        else:
+            counted = f"{count(pending.count, 'check')}, {first}: enough of them."
+        yield f"{pending.health}: {counted}"
         over = pending.first_at + policy.confirm.missing_over
         if pending.health is Health.MISSING and over > now:
             yield f"It must also last until {when(over, now)}."
@@ -291,7 +295,10 @@ def _above(report: ConnectionReport, now: datetime, policy: Policy) -> Iterator[
             held_until = closing_held_until(scope, policy)
             if held_until is not None:
                 yield f"It opens and closes repeatedly, so the end is notified if it does not open again until {when(held_until, now)}."
-    if not any(scope.open or scope.suspect_at is not None for scope in report.above):
+    if report.storage is not None:
+        quoted = f": “{one_line(report.storage.problem, _QUOTED)}”" if report.storage.problem else ""
+        yield f"The database takes no writes since {when(report.storage.since, now)}{quoted}. No change is confirmed, nothing is notified."
+    elif not any(scope.open or scope.suspect_at is not None for scope in report.above):
         yield "No scope incident (account, API, platform, storage) is open."
 
 

@@ -8,10 +8,11 @@ from monitor.domain import topics
 from monitor.domain.events import FINE, Topic
 from monitor.domain.projections.preflight import PreflightCause, PreflightResult
 from monitor.domain.reasons import Health, Outcome, outcome_of
+from monitor.domain.scopes.key import ScopeKey
 from monitor.domain.states import ConnectionState
 from monitor.errors import DeliveryReason, Reason
 from monitor.text.durations import span
-from monitor.text.format import one_line, title_of
+from monitor.text.format import one_line, scope_text, title_of
 
 _QUOTED = 300
 
@@ -164,7 +165,12 @@ def preflight_text(result: PreflightResult) -> str:
         reason = f"its health is {result.health}"
     expired = result.cause is PreflightCause.TOKEN_LIFE and duration <= timedelta(0)
     text = _MAY_BE_EXPIRED if expired else _PREFLIGHT_TEXTS[result.cause]
-    return text.format(reason=reason, duration=span(duration), limit=span(result.limit or timedelta(0)), scope=result.scope)
+    return text.format(
+        reason=reason,
+        duration=span(duration),
+        limit=span(result.limit or timedelta(0)),
+        scope=scope_text(ScopeKey.parse(result.scope), {}) if result.scope else "",
+    )
 
 
 OUTCOME_TEXTS = {

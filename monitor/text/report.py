@@ -7,10 +7,11 @@ from datetime import datetime, timedelta
 from monitor.domain.connections import Connection
 from monitor.domain.events import Notification
 from monitor.domain.routing.connection_entries import ConnectionEntry
-from monitor.domain.scopes.key import RATE, ScopeKey
+from monitor.domain.scopes.key import RATE, STORAGE, ScopeKey
 from monitor.domain.scopes.state import ScopeState
 from monitor.domain.silencing.controls import NO_CONTROLS, Controls
 from monitor.domain.states import ConnectionState
+from monitor.domain.views.snapshot import StorageFailure
 from monitor.errors import DeliveryReason
 from monitor.text.format import scope_text
 
@@ -67,6 +68,8 @@ class ConnectionReport:
         above: every scope above it that has a state, the widest cause first.
         scope_deliveries: of the notification of each open scope: `delivered` if some receiver has it, `pending` if one gets it, else `none`.
         notifications: the latest about it, newest first.
+        storage: why the database takes no writes; None while it does.
+        outdated: there is no fresh evidence that it works.
         dashboard_url: where to reconnect it; empty without one.
         entries: those of the configuration that apply to it, the one that takes precedence last.
     """
@@ -77,6 +80,8 @@ class ConnectionReport:
     notifications: Sequence[NotificationRecord] = ()
     controls: Controls = NO_CONTROLS
     instance: str = ""
+    storage: StorageFailure | None = None
+    outdated: bool = False
     retired: bool = False
     dashboard_url: str = ""
     entries: Sequence[ConnectionEntry] = ()
@@ -89,5 +94,7 @@ class ConnectionReport:
 
     @property
     def suppressed_by(self) -> str | None:
-        """The scope whose open incident hides what its state is."""
+        """The scope whose open incident hides what its state is; the database while it takes no writes."""
+        if self.storage is not None:
+            return str(STORAGE)
         return next((scope.name for scope in self.above if scope.open and scope.kind != RATE and scope.hides_state), None)

@@ -7,6 +7,7 @@ from datetime import datetime, timedelta
 from monitor.domain.events import Topic
 from monitor.domain.reasons import Health, Scope
 from monitor.domain.scopes.key import ScopeKey
+from monitor.domain.states import ConnectionState
 from monitor.domain.views.handling import Handling
 from monitor.domain.views.snapshot import ConnectionView, IncidentView, Snapshot, SuspectedScope
 from monitor.domain.views.status import DisplayStatus, OverallState, Tone, counting
@@ -23,8 +24,9 @@ _WAS = {
 }
 _SILENT = frozenset({Reason.API_TIMEOUT, Reason.API_UNREACHABLE, Reason.API_DNS_FAILED, Reason.API_DISCONNECTED})
 _SECOND, _MINUTE = timedelta(seconds=1), timedelta(minutes=1)
-_FRESH_INTERVALS = 3
-_FRESH_MINIMUM = timedelta(minutes=30)
+_UNTENDED_LISTED = 3
+STORAGE_FAILED = "The monitor cannot write to its database: no change is confirmed, nothing can be notified."
+NO_RECEIVER = "No receiver is configured: nobody is notified of anything."
 _CLOSED = {
     Topic.CONNECTION: "It works again.",
     Topic.EXPIRY: "The token was renewed.",
@@ -47,7 +49,7 @@ def closed_text(topic: Topic, closed_why: str | None) -> str:
 
 def status_label(view: ConnectionView, status: DisplayStatus, incidents: Sequence[IncidentView]) -> str:
     """The status in two or three words."""
-    if status is DisplayStatus.UNKNOWN and view.frozen:
+    if status is DisplayStatus.UNKNOWN and view.unknown_now:
         return _WAS.get(view.state.health, STATUS_LABELS[status])
     worst = worst_of(view, incidents)
     if status not in (DisplayStatus.ATTENTION, DisplayStatus.EXPIRING) or worst is None:
@@ -55,10 +57,16 @@ def status_label(view: ConnectionView, status: DisplayStatus, incidents: Sequenc
     return label_of(worst.incident.topic, worst.level) or STATUS_LABELS[status]
 
 
-def last_known_text(view: ConnectionView, now: datetime) -> str:
-    """What a connection was when that was last known, as `was working 3m ago`; empty where it is known now, or never was."""
-    was, seen = _WAS.get(view.state.health, ""), view.state.last_evidence_at
-    return f"{was.lower()} {ago(seen, now)}" if view.frozen and was and seen is not None else ""
+def unknown_label(views: Sequence[ConnectionView]) -> str:
+    """The label of all connections that are shown as `unknown`: that of each, as far as they have the same one."""
+    labels = {status_label(view, DisplayStatus.UNKNOWN, ()) for view in views}
+    return labels.pop() if len(labels) == 1 else "Not known now" if labels else STATUS_LABELS[DisplayStatus.UNKNOWN]
+
+
+def last_known_text(state: ConnectionState, now: datetime) -> str:
+    """What a connection was when that was last known, as `was working 3m ago`; empty where it never was."""
+    was, seen = _WAS.get(state.health, ""), state.last_evidence_at
+    return f"{was.lower()} {ago(seen, now)}" if was and seen is not None else ""
 
 
 def worst_of(view: ConnectionView, incidents: Sequence[IncidentView]) -> IncidentView | None:
@@ -115,7 +123,9 @@ def overall_of(snapshot: Snapshot, counts: Mapping[DisplayStatus, int], urgent: 
     state = _state_of(snapshot, broken, frozen, counts, urgent)
     state = replace(state, more=_join(state.more, _unmatched(snapshot), _overloaded(snapshot)))
     if own is not None:
-        some_known = snapshot.storage_up and snapshot.api_up is not False and len(frozen) < len(snapshot.connections)
+        some_known = (
+            snapshot.storage_up and not snapshot.untended and snapshot.api_up is not False and len(frozen) < len(snapshot.connections)
+        )
         known = _join(state.text, state.more) if some_known else _last_known(snapshot)
         return Overall(own.state, own.tone, own.text, _join(known, failing))
     if broken:
@@ -127,6 +137,25 @@ def overall_of(snapshot: Snapshot, counts: Mapping[DisplayStatus, int], urgent: 
         more = state.text if state.state in (OverallState.ATTENTION, OverallState.EXPIRING) else _last_known(snapshot)
         return Overall(OverallState.SUSPECTED, Tone.WARN, suspected, more)
     return Overall(state.state, state.tone, state.text, _join(state.more, suspected))
+
+
+def with_handling(overall: Overall, trouble: Sequence[tuple[int, Handling]], calm: Sequence[Handling]) -> Overall:
+    """
+    *overall* with what operators did.
+
+    Args:
+        trouble: of each connection to handle: how many incidents are open, and what was done about them.
+        calm: of each other connection.
+    """
+    incidents, handled = sum(number for number, _ in trouble), sum(handling.handled for _, handling in trouble)
+    silenced = sum(handling.silence is not None for handling in calm)
+    more = _join(
+        overall.more,
+        f"{count(incidents, 'incident')} of {count(len(trouble), 'connection')} are open." if incidents > len(trouble) else "",
+        f"Acknowledged or silenced: {handled:,} of {count(len(trouble), 'connection')}." if handled else "",
+        f"{count(silenced, 'connection without trouble is', 'connections without trouble are')} silenced." if silenced else "",
+    )
+    return replace(overall, more=more)
 
 
 def suspicion_text(scope: SuspectedScope, now: datetime) -> str:
@@ -156,6 +185,9 @@ def _own_failure(snapshot: Snapshot, frozen: int) -> Overall | None:
     rejected = sorted(name for name, up in snapshot.accounts.items() if up is False)
     if not snapshot.storage_up:
         text = "The monitor cannot write to its database: nothing can be notified, and the state below is the last known."
+    elif snapshot.untended:
+        what = ", ".join(snapshot.untended[:_UNTENDED_LISTED]) + " ..." * (len(snapshot.untended) > _UNTENDED_LISTED)
+        text = f"No node of the cluster tends {what}: nothing of it is checked or notified. See postpost-monitor cluster status."
     elif snapshot.api_up is False:
         text = "The PostPost API does not respond; the last known state is shown below."
     elif rejected:
@@ -237,15 +269,13 @@ def _without_trouble(snapshot: Snapshot, unchecked: int, working: int, frozen: i
         untested = _rest(0, frozen, sum(view.state.health is Health.UNSUPPORTED for view in snapshot.connections))
         found = ": no problem so far." if working else "."
         return Overall(OverallState.UNKNOWN, Tone.IDLE, f"{total - unchecked:,} of {total:,} connections checked so far{found}", untested)
-    if not working:
-        return Overall(OverallState.UNKNOWN, Tone.IDLE, "No problems are known.", rest)
-    evidence_at = max(filter(None, [view.state.last_evidence_at for view in snapshot.connections]), default=None)
-    fresh = max(_FRESH_MINIMUM, _FRESH_INTERVALS * min([view.connection.spec.interval for view in snapshot.connections]))
-    if evidence_at is None or now - evidence_at > fresh:
-        seen = f"for {brief(now - evidence_at)}" if evidence_at is not None else "yet"
+    if snapshot.stale and not frozen and any(view.outdated for view in snapshot.connections):
+        seen = f"for {brief(now - snapshot.evidence_at)}" if snapshot.evidence_at is not None else "yet"
         return Overall(
             OverallState.UNKNOWN, Tone.IDLE, f"No check has given an answer {seen}; below is what was known then.", _last_known(snapshot)
         )
+    if not working:
+        return Overall(OverallState.UNKNOWN, Tone.IDLE, "No problems are known.", rest)
     if working == 1:
         return Overall(OverallState.OK, Tone.GOOD, "The connection works." if total == 1 else "The one tested connection works.", rest)
     text = f"All {count(working, 'connection')} {'work' if working == total else 'that were tested work'}."

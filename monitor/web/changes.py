@@ -11,6 +11,8 @@ from aiohttp import web
 
 from monitor.clock import Clock
 from monitor.domain.views.snapshot import Snapshot
+from monitor.web.api.parameters import Query, parse
+from monitor.web.api.problems import ApiProblem
 from monitor.web.connection_limits import LimitedHandler
 from monitor.web.status.snapshot_cache import SnapshotCache
 
@@ -38,7 +40,11 @@ class ChangeStreams:
         self._ended = asyncio.Event()
 
     async def respond(self, request: web.Request) -> web.StreamResponse:
-        """One stream, until the client leaves; 503 when there are too many."""
+        """One stream, until the client leaves; 400 for a parameter, 503 when there are too many."""
+        try:
+            parse(Query, {}, request.query.items())
+        except ApiProblem as refused:
+            return refused.response()
         if self._open >= MOST_STREAMS:
             return web.Response(status=503, text="Too many streams; poll instead.\n", headers={"Retry-After": "60"})
         response = web.StreamResponse(headers=_HEADERS)

@@ -93,3 +93,44 @@ async def test_an_account_is_renamed(postgres_server: PostgresServer, tmp_path: 
 
 def _reloaded(made: Cluster, node: str) -> bool:
     return "config.reloaded" in made.log(node)
+
+
+async def test_a_new_file_is_gone_with_its_node(postgres_server: PostgresServer, tmp_path: Path) -> None:
+    """The node with the file before goes on, with all that it knows; it retires nothing, and every page says what no node tends."""
+    async with cluster(tmp_path, migrated_postgres(postgres_server), accounts=ACCOUNTS) as made:
+        without = "\n".join(line for line in made.text.splitlines() if "name: three" not in line)
+        made.start("a", text=without)
+        await eventually(lambda: set(made.tended().values()) == {"a"}, what="the first works")
+        made.signal("a", signal.SIGTERM)
+        assert await made.ended("a") == 0
+        made.start("b")
+        await made.until_tended({"b"})
+        await eventually(lambda: made.rows("SELECT count(*) FROM connections") == [(6,)], what="the connections")
+        made.start("a", text=without)
+        await eventually(lambda: "config.superseded" in made.log("a"), what="the first is back")
+        made.signal("b", signal.SIGKILL)
+        rest = {"global", "account:one", "account:two", "receiver:on-call", "receiver:second"}
+        await eventually(lambda: {name for name, node in made.tended().items() if node == "a"} == rest, what="the first goes on")
+        said = "ready, but no node tends account:three"
+        await eventually(partial(_says, made, "/-/ready", said), what="it is ready, with what is missing")
+        assert "No node of the cluster tends account:three" in await made.get("a", "/")
+        assert made.rows("SELECT count(*) FROM connections WHERE retired_at IS NULL") == [(6,)]
+
+
+async def _says(made: Cluster, path: str, text: str) -> bool:
+    return text in await made.get("a", path)
+
+
+async def test_weight(postgres_server: PostgresServer, tmp_path: Path) -> None:
+    """A changed weight is in force at once, and no restart is asked for; the log does not count the connections of this node alone."""
+    async with cluster(tmp_path, migrated_postgres(postgres_server), accounts=ACCOUNTS) as made:
+        made.start("a")
+        made.start("b")
+        await made.until_tended({"a", "b"})
+        config = tmp_path / "a.yaml"
+        config.write_text(config.read_text().replace("node: a,", "node: a, weight: 0,"))
+        made.signal("a", signal.SIGHUP)
+        await eventually(lambda: set(made.tended().values()) == {"b"}, what="the other one tends everything")
+        reloaded = await eventually(lambda: [line for line in made.log("a").splitlines() if "config.reloaded" in line], what="reloaded")
+        assert "connections" not in reloaded[0]
+        assert "config.restart_required" not in made.log("a")

@@ -2,6 +2,7 @@
 
 import signal
 import sys
+import time
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
@@ -12,7 +13,9 @@ import psycopg
 import pytest
 
 from tests import marked
+from tests.databases import migrated_postgres
 from tests.e2e.processes import Command, Receiver, Simulator, control_port, fetch, free_port, running, wait_until
+from tests.postgres import PostgresServer
 
 pytestmark = pytest.mark.slow
 
@@ -136,6 +139,26 @@ def test_killed_and_suspended(cluster: Cluster) -> None:
     cluster.change(IDS[0], "heal", told)
     assert cluster.commands[1 - active].stop() == 0
     _judge(cluster, told)
+
+
+def test_server_away(postgres_server: PostgresServer, tmp_path: Path) -> None:
+    """While the server is away for longer than the lease, and when it is back: the active instance stays active, and loses no result."""
+    with two_instances(migrated_postgres(postgres_server), tmp_path) as cluster:
+        postgres_server.crash()
+        asked: list[int] = []
+
+        def quiet() -> bool:
+            asked.append(cluster.simulator.requests())
+            return len(asked) > 20 and asked[-1] == asked[-20]
+
+        wait_until("nothing is sent any more", quiet)
+        postgres_server.start_again()
+        last = time.time() * 1000
+        query = "SELECT 1 FROM checks WHERE at > %s LIMIT 1"
+        with psycopg.connect(cluster.url, autocommit=True) as connection:
+            wait_until("checks go on", lambda: connection.execute(query, (last,)).fetchall(), cluster.commands[0])
+        assert [cluster.role(number) for number in (0, 1)] == ["ready", "standby"]
+        assert "check.lost" not in cluster.commands[0].text()
 
 
 def _judge(cluster: Cluster, told: int) -> None:

@@ -80,7 +80,7 @@ def _shown(path: Path, clock: FakeClock, width: int) -> dict[str, str]:
     config, now = load(path, check_template=templates.problems), clock.now()
     other = load_policy(path.parent / "other.yaml", config)
     with opened(config, clock) as database:
-        reader, page = database.reader, explain.report_of(database, "linkedin-page1", "main", 5)
+        reader, page = database.reader, explain.report_of(database, "linkedin-page1", "main", 5, now)
         told, rows = list_deliveries(reader), list(history.checks(reader, page.connection.id, None, 50))
         watched_connections = read_connections(reader)
         shown = {

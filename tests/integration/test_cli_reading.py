@@ -4,9 +4,10 @@ import json
 import os
 import re
 import shutil
+import sqlite3
 import tempfile
 from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -14,8 +15,9 @@ from typing import Any
 import pytest
 
 from monitor.cli.main import main
-from monitor.db import reading
+from monitor.db import Store, reading
 from monitor.errors import EXIT_USAGE, Reason, StoreUnavailable
+from monitor.state.unit_of_work import unit_of_work
 from tests.watched import Watched, tell_a_story, watched, write_config
 
 Call = Callable[..., str]
@@ -88,6 +90,33 @@ async def test_status_of_the_alert_path(tmp_path: Path, sqlite_url: str, capsys:
         r"The matcher team: socail of routes \(\S+config\.yaml:16\) matches nothing that is known\. Did you mean social\?", text
     )
     assert "! heartbeats are withheld: no route sends critical notifications to any receiver" in text
+
+
+def test_status_of_a_locked_database(call: Call, sqlite_url: str) -> None:
+    """While another program holds the write lock, nothing is said to work, as on the page."""
+    with closing(sqlite3.connect(sqlite_url.removeprefix("sqlite:///"), isolation_level=None)) as other:
+        other.execute("BEGIN IMMEDIATE")
+        table, explained = call("status"), call("explain", "threads-1784")
+        other.execute("ROLLBACK")
+    assert ("The monitor cannot write to its database" in table, "Was working" in table, "  Working" in table) == (True, True, False)
+    assert ("its state is not known now" in explained, "The database takes no writes since" in explained) == (True, True)
+    assert "No scope incident" not in explained
+
+
+async def test_explain_what_is_no_longer_watched(world: Watched, call: Call) -> None:
+    """Its last known state is explained, with its token and its last post, and no advice of others."""
+    gone, before = world.connection("threads-1784"), json.loads(call("explain", "threads-1784", "--json"))["connection"]
+
+    def retire(store: Store) -> None:
+        unit_of_work(world.fleet, store).retire(gone, world.now)
+        store.retire([gone.id], world.now)
+
+    await world.database.write(retire)
+    shown, after = call("explain", "threads-1784"), json.loads(call("explain", "threads-1784", "--json"))["connection"]
+    assert "is no longer watched; it was working" in shown
+    assert "Never checked" not in shown
+    kept = ("health", "lastCheckAt", "lastConclusiveCheckAt", "lastSuccessfulPostAt", "expiresAt", "consecutiveFailures", "username")
+    assert {name: after[name] for name in kept} == {name: before[name] for name in kept}
 
 
 def test_status_nothing_fits(call: Call) -> None:

@@ -10,6 +10,7 @@ from typing import Any
 import psycopg
 import pytest
 from sqlalchemy import text
+from structlog.testing import capture_logs
 
 from monitor.clock import SystemClock
 from monitor.db import Database, Store, read_scopes
@@ -368,8 +369,9 @@ async def test_the_fence(postgres_url: str) -> None:
     assert not change.done(), "nobody takes over in the middle of a transaction"
     await gate.gather([])
     await change
-    with pytest.raises(AnotherInstance, match="taken over"):
-        await database.write(put("late"))
+    with capture_logs() as logs, pytest.raises(AnotherInstance, match="taken over"):
+        await asyncio.gather(*(database.write(put(f"late {number}")) for number in range(3)))
+    assert [(entry["event"], entry["writes"]) for entry in logs if entry["log_level"] == "error"] == [("database.writes_lost", 3)]
     assert await names(database) == []
     await database.close()
 

@@ -9,26 +9,26 @@ from tests.project.source import all_docstring_lines, docstring_lines, functions
 FUNCTION_LINES = 60
 MEDIAN_FUNCTION_LINES = 10
 MODULE_LINES = 500
-BUDGET = 51_600
+BUDGET = 50_500
 """Lines of `monitor/`, all counted."""
 
 PACKAGE_BUDGETS = {
-    "cli": 5_350,
+    "cli": 5_250,
     "cluster": 950,
-    "config": 4_250,
-    "db": 5_700,
-    "domain": 11_600,
+    "config": 4_200,
+    "db": 5_600,
+    "domain": 11_300,
     "http": 950,
     "metrics": 900,
     "notify": 1_950,
     "postpost": 1_000,
-    "runtime": 700,
+    "runtime": 650,
     "schemas": 1_450,
-    "simulator": 2_450,
-    "state": 1_700,
-    "text": 2_200,
-    "web": 7_250,
-    "workers": 2_200,
+    "simulator": 2_350,
+    "state": 1_650,
+    "text": 2_300,
+    "web": 7_000,
+    "workers": 2_100,
 }
 """Package -> how many lines it may have. Raise one only with a reason in the commit."""
 

@@ -34,7 +34,7 @@ def incident(number: int | None, topic: Topic, level: str, severity: Severity, s
 SNAPSHOT = Snapshot(
     taken_at=NOW,
     connections=(
-        view(1, token=a_token_belief(at(46 * DAY))),
+        view(1, token=a_token_belief(at(46 * DAY)), last_evidence_at=NOW - 2 * MINUTE),
         view(2, Health.ERROR, detail="Error validating access token: Session has expired on Tuesday"),
         view(3, token=a_token_belief(at(20 * HOUR), exact_at=None, earliest_at=at(19 * HOUR), latest_at=at(21 * HOUR))),
         view(4, Health.UNSUPPORTED, {"platform_id": "telegram-1002345678", "user_id": "66f0aa01"}, reason=Reason.VALIDATOR_LACKS_MTPROTO),
@@ -76,8 +76,8 @@ Page 4  Not testable        3h                 2m
 
 ! The API rejects the account agency for 1h: the API key is revoked or wrong
 ! receiver on-call failing for 2h; 12 pending
-8 connections: 1 broken, 1 missing, 1 token expires soon, 2 unknown, 2 working,
-1 not testable.
+8 connections: 1 broken, 1 missing, 1 token expires soon, 1 was working, 1
+unknown, 2 working, 1 not testable.
 The API refuses or fails 1 account or user; 1 connection cannot be checked. 2 of
 8 connections are broken. 1 token expires soon. 1 is not checked yet. 1 cannot
 be checked now. 1 cannot be tested. The receiver on-call accepts no messages.
@@ -105,7 +105,7 @@ Page 4  Not testable        3h                 2m
 
 ! The API rejects the account agency for 1h: the API key is revoked or wrong
 ! receiver on-call failing for 2h; 12 pending
-8 connections: 1 broken, 1 missing, 1 token expires soon, 2 unknown, 2 working, 1 not testable.
+8 connections: 1 broken, 1 missing, 1 token expires soon, 1 was working, 1 unknown, 2 working, 1 not testable.
 The API refuses or fails 1 account or user; 1 connection cannot be checked. 2 of 8 connections are broken. 1 token
 expires soon. 1 is not checked yet. 1 cannot be checked now. 1 cannot be tested. The receiver on-call accepts no
 messages.
@@ -164,7 +164,7 @@ def test_silent_monitor() -> None:
 
 def test_nothing_watched() -> None:
     """Without connections there is no table."""
-    assert as_text(Snapshot(START), ConnectionFilter(), 80) == "No connections yet."
+    assert as_text(Snapshot(START, outbox={"desk": OutboxView()}), ConnectionFilter(), 80) == "No connections yet."
 
 
 def test_document() -> None:

@@ -421,7 +421,7 @@ def test_retired() -> None:
     story = Story()
     well(story)
     sections = explain(replace(case_of(story), retired=True), story.now, story.policy)
-    assert sections[0].lines[0].endswith("It is no longer watched.")
+    assert sections[0].lines[0].endswith(" is no longer watched; it was working 1m ago.")
     assert "stale" not in "\n".join(line for section in sections for line in section.lines)
 
 

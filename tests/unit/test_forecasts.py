@@ -9,6 +9,9 @@ from monitor.domain.projections.forecast import Forecast, ForecastEvent, begins_
 from monitor.domain.replies.token_life import parse_token_life
 from monitor.domain.routes import Route
 from monitor.domain.routing.rules import ReceiverRule
+from monitor.domain.scopes.key import ScopeKey
+from monitor.domain.scopes.state import ScopeState
+from monitor.domain.states import LastNotified, TopicState
 from monitor.errors import Reason
 from tests.builders import DAY, MINUTE, a_reply, a_silence
 from tests.patrol import fleet
@@ -160,3 +163,21 @@ def test_digest() -> None:
     first = [events for events in _forecast_of_all(story).messages if events[0].notification.level_to == "7d"]
     after = story.policy.digest.after
     assert sorted(map(len, first)) == [1] * after + [12 - after]
+
+
+def test_open_scope_stays() -> None:
+    """What an open account incident holds back is not told of before it ends; its own reminders are, and the connections are counted."""
+    story = _story("10d")
+    opened = ScopeState(ScopeKey.parse("account:main"), reason=Reason.API_UNAUTHORIZED)
+    topic = TopicState("failed", story.now, 1, story.now, LastNotified("failed", 1, story.now, story.now))
+    known = [(story.connections[1], story.state())]
+
+    *_, free = forecast(known, _config(story), story.engine.controls, story.now)
+    *_, held = forecast(known, _config(story), story.engine.controls, story.now, [replace(opened, topic=topic)])
+    told = [event.notification for events in held.messages for event in events]
+
+    assert "token.expired" in {event.notification.type for events in free.messages for event in events}
+    assert {note.type for note in told if note.connection_id is not None} <= {"token.expiring"}
+    assert sum(note.type == "reminder" for note in told if note.connection_id is None) >= 7
+    assert not free.frozen
+    assert set(held.frozen) == {1}

@@ -204,7 +204,7 @@ def test_wall_in_pieces() -> None:
 
 def test_wall_of_ending_tokens() -> None:
     """One that works and whose token ends soon is drawn as a kind of its own, and is not in trouble."""
-    views = tuple(ConnectionView(a_connection(number), a_state()) for number in (1, 2, 3))
+    views = tuple(ConnectionView(a_connection(number), a_state(last_evidence_at=NOW)) for number in (1, 2, 3))
     incidents = tuple(
         IncidentView(IncidentRef(Topic.EXPIRY, str(number), 1, NOW), Scope.CONNECTION, number, level, severity, None, "")
         for number, level, severity in ((1, "7d", Severity.WARNING), (2, "1d", Severity.CRITICAL))

@@ -152,7 +152,7 @@ def test_broken_before_a_deaf_receiver() -> None:
 def test_worst_first() -> None:
     """Broken before attention before unknown before working before not testable; the urgent first, then by place."""
     views = [
-        _view(number, a_state(health))
+        _view(number, a_state(health, last_evidence_at=NOW))
         for number, health in enumerate(
             [Health.OK, Health.UNSUPPORTED, Health.UNKNOWN, Health.OK, Health.OK, Health.MISCONFIGURED, Health.MISSING, Health.ERROR]
         )
@@ -249,7 +249,7 @@ def test_countdown(token: TokenBelief, now: datetime, said: str, doubt: str) -> 
 
 def test_countdown_is_coloured_by_its_incident() -> None:
     """A short life alone is no trouble, since some tokens renew themselves: the incident decides."""
-    view = _view(state=a_state(token=a_token_belief(NOW + HOUR)))
+    view = _view(state=a_state(token=a_token_belief(NOW + HOUR), last_evidence_at=NOW))
 
     calm = _page(_board(view)).rows[0]
     told = _page(_board(view, incidents=(_incident(Topic.EXPIRY, Severity.CRITICAL, level="1d"),))).rows[0]
@@ -380,7 +380,10 @@ def test_a_post_that_failed_is_quoted() -> None:
 def test_information_is_no_trouble() -> None:
     """An incident that is mere information is said, but moves nothing."""
     row = _page(
-        _board(_view(state=a_state(token=a_token_belief(NOW + 13 * DAY))), incidents=(_incident(Topic.EXPIRY, Severity.INFO, level="14d"),))
+        _board(
+            _view(state=a_state(token=a_token_belief(NOW + 13 * DAY), last_evidence_at=NOW)),
+            incidents=(_incident(Topic.EXPIRY, Severity.INFO, level="14d"),),
+        )
     ).rows[0]
 
     assert (row.status, row.label, row.countdown.tone) == (DisplayStatus.OK, "Working", Tone.IDLE)

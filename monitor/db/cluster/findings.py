@@ -23,7 +23,7 @@ _CHARACTERS_AT_ONCE = 200_000
 """So much is taken in by one transaction: a larger one may take longer than the server lets it do nothing."""
 
 _ASKED = "check_now:"
-_ASKED_ROWS = select(meta).where(meta.c.key.startswith(_ASKED))
+_TOLD_ROWS = select(meta).where((meta.c.key == _BOARD) | meta.c.key.startswith(_ASKED))
 _LENGTH = func.length(findings.c.document)
 _BEFORE = (func.sum(_LENGTH).over(order_by=findings.c.id) - _LENGTH).label("before")
 _OLDEST = select(findings.c.id, _BEFORE).order_by(findings.c.id).limit(_AT_ONCE).subquery()
@@ -66,11 +66,12 @@ def ask_for_check(connection: Connection, at: datetime, store: Store) -> None:
     store.put_meta(f"{_ASKED}{connection.account}", f"{connection.id} {to_milliseconds(at)}")
 
 
-def read_asked(reader: Reader) -> dict[str, tuple[int, datetime]]:
-    """Account to the connection that was last asked for, by its id, and when."""
-    rows = reader.rows(_ASKED_ROWS)
-    asked = {row.key.removeprefix(_ASKED): row.value.split() for row in rows}
-    return {account: (int(number), from_milliseconds(int(at))) for account, (number, at) in asked.items()}
+def read_told(reader: Reader) -> tuple[Board, dict[str, tuple[int, datetime]]]:
+    """What was told last, and account to the connection that was last asked for, by its id, and when; raises StoreCorrupt."""
+    rows: dict[str, str] = {row.key: row.value for row in reader.rows(_TOLD_ROWS)}
+    board = load_board(rows.pop(_BOARD, None))
+    asked = {key.removeprefix(_ASKED): value.split() for key, value in rows.items()}
+    return board, {account: (int(number), from_milliseconds(int(at))) for account, (number, at) in asked.items()}
 
 
 def read_scope_rows(reader: Reader) -> Mapping[ScopeKey, tuple[int, ScopeState]]:

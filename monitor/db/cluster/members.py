@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import TypeVar
 
-from sqlalchemy import Connection, Engine, text
+from sqlalchemy import Connection, Engine, create_engine, text
 from sqlalchemy.engine import URL
 from sqlalchemy.exc import SQLAlchemyError
 
@@ -89,13 +89,12 @@ _RELEASE = text(
 _CHANGE = text("UPDATE members SET url = :url, config = :config, weight = :weight WHERE node = :node AND holder = :holder")
 _PAUSE = text("UPDATE shards SET paused_until = :until WHERE name = :name AND node = :node")
 _NOTE_UNFIT = text("UPDATE members SET unfit = :unfit WHERE node = :node AND holder = :holder")
-_NOW = text(f"SELECT {NOW}")
 _MEMBERS = text(
-    f"SELECT node, holder, host, url, version, config, weight, drained, joined_at, expires_at > {NOW} AS alive, unfit"
-    " FROM members ORDER BY node"
+    f"SELECT {NOW} AS now, (SELECT value FROM meta WHERE key = :configs) AS configs,"
+    f" node, holder, host, url, version, config, weight, drained, joined_at, expires_at > {NOW} AS alive, unfit"
+    " FROM (SELECT) AS one LEFT JOIN members ON TRUE ORDER BY node"
 )
 _SHARDS = text(f"SELECT name, node, weight, {NOW} - free_since AS free_ms, since, paused_until FROM shards ORDER BY name")
-_CONFIG = text("SELECT value FROM meta WHERE key = :key")
 _DRAIN = text("UPDATE members SET drained = TRUE WHERE node = :node OR :all")
 _LOCK_SHARDS = text("SELECT name, node FROM shards WHERE name = ANY(:names) ORDER BY name FOR UPDATE")
 _RENAME_SHARD = text("UPDATE shards SET name = :new WHERE name = :old")
@@ -213,9 +212,13 @@ class MemberSession:
         self._run(lambda connection: connection.execute(_FREE_ORPHANS))
         return [row.node for row in gone]
 
+    def read(self, work: Callable[[Reader], T]) -> T:
+        """The result of *work* on one view of the database."""
+        return self._run(lambda connection: work(Reader(connection)))
+
     def look(self) -> ClusterView:
         """The rows of the cluster."""
-        return self._run(lambda connection: read_cluster(Reader(connection)))
+        return self.read(read_cluster)
 
     def take(self, name: str, gap: timedelta) -> Taken | None:
         """Tend a shard; None when it is not free. It counts as tended without a gap when it was free for less than *gap*."""
@@ -275,6 +278,7 @@ class MemberSession:
 
 def read_cluster(reader: Reader) -> ClusterView:
     """The rows of the cluster."""
+    rows = reader.rows(_MEMBERS, {"configs": _CONFIGS})
     members = [
         NodeRow(
             row.node,
@@ -289,7 +293,8 @@ def read_cluster(reader: Reader) -> ClusterView:
             row.alive,
             row.unfit or "",
         )
-        for row in reader.rows(_MEMBERS)
+        for row in rows
+        if row.node is not None
     ]
     shards = [
         Shard(
@@ -302,14 +307,17 @@ def read_cluster(reader: Reader) -> ClusterView:
         )
         for row in reader.rows(_SHARDS)
     ]
-    configs = reader.rows(_CONFIG, {"key": _CONFIGS})
-    now = from_milliseconds(int(reader.rows(_NOW)[0][0]))
-    return ClusterView(now, members, shards, configs[0].value.rpartition(" ")[2] if configs else "")
+    *superseded, config = (rows[0].configs or "").split() or [""]
+    return ClusterView(from_milliseconds(rows[0].now), members, shards, config, superseded)
 
 
 def conninfo(url: str) -> str:
     """The address of a PostgreSQL database as libpq reads it."""
-    return parse(url).set(drivername="postgresql").render_as_string(hide_password=False)
+    address = parse(url)
+    _, arguments = create_engine(address).dialect.create_connect_args(address)
+    from psycopg.conninfo import make_conninfo  # noqa: PLC0415 - SQLite needs none of it
+
+    return make_conninfo(**{name: value for name, value in arguments.items() if name != "context"})
 
 
 def rename_shards(store: Store, pairs: Mapping[str, str]) -> set[str]:

@@ -10,12 +10,13 @@ from sqlalchemy import ColumnElement, Select, bindparam, func, or_, select, true
 
 from monitor.clock import from_milliseconds, to_milliseconds
 from monitor.db.codec import maybe_moment
-from monitor.db.queries.state import newest_check
+from monitor.db.queries.state import newest_check, read_state, with_last_checks
 from monitor.db.rows import CheckRow, IncidentRow, to_check, to_incident, to_view
 from monitor.db.tables import checks, connections, incidents, messages
 from monitor.db.transaction import Reader
 from monitor.domain.events import Topic
 from monitor.domain.reasons import Outcome, outcome_of
+from monitor.domain.states import ConnectionState
 from monitor.errors import Reason
 
 if TYPE_CHECKING:
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
 
 PAGE = 5_000
 _LAST = 2**63 - 1
+_LAST_CHECKS = 50
 _SHORTEST_MS = 1_000
 _LONGEST_MS = timedelta(days=30) // timedelta(milliseconds=1)
 _FIRST_MS = timedelta(minutes=10) // timedelta(milliseconds=1)
@@ -103,6 +105,12 @@ def list_checks(reader: Reader, connection_id: int, limit: int = 100, before_at:
     """The checks of one connection that ended before *before_at*, newest first, at most *limit*."""
     before = _LAST if before_at is None else to_milliseconds(before_at)
     return [to_check(row) for row in reader.rows(_CHECKS_OF, {"connection_id": connection_id, "before": before, "limit": limit})]
+
+
+def read_last_known(reader: Reader, connection_id: int) -> ConnectionState:
+    """The state of a retired connection when it was watched last; release 0.1 kept no more than its checks."""
+    state = read_state(reader, connection_id) or ConnectionState()
+    return state.last_known or with_last_checks(state, list_checks(reader, connection_id, _LAST_CHECKS))
 
 
 def latencies(reader: Reader, connection_ids: Collection[int], limit: int) -> dict[int, tuple[LatencyRow, ...]]:

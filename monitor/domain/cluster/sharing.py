@@ -14,6 +14,9 @@ TAKEN_AFTER = timedelta(seconds=2)
 TAKEN_BY_ANY_AFTER = timedelta(seconds=6)
 """And after so long by any node that sees it."""
 
+_UNTENDED_AFTER = timedelta(seconds=15)
+"""After so long a shard without a node is one that no node can take."""
+
 _TOLERANCE = 1.1
 _RELEASED_AT_ONCE = 10
 
@@ -68,12 +71,13 @@ class Shard:
 
 @dataclass(frozen=True, slots=True)
 class ClusterView:
-    """The rows of the cluster at one moment."""
+    """The rows of the cluster at one moment. *config*: the current configuration; *superseded*: those before it, oldest first."""
 
     now: datetime
     members: Sequence[NodeRow] = ()
     shards: Sequence[Shard] = ()
     config: str = ""
+    superseded: Sequence[str] = ()
 
     def member(self, node: str) -> NodeRow | None:
         """The member with this name."""
@@ -81,9 +85,28 @@ class ClusterView:
 
     def taking(self) -> list[NodeRow]:
         """The members that take shards."""
-        return [
-            one for one in self.members if one.alive and one.weight > 0 and not one.drained and not one.unfit and one.config == self.config
-        ]
+        config = self.config_in_force()
+        return [member for member in self._able() if member.config == config]
+
+    def config_in_force(self) -> str:
+        """The newest configuration with which a node can work: one that no such node has any more does not stop the others."""
+        able = {member.config for member in self._able()}
+        return next((config for config in (self.config, *reversed(self.superseded)) if config in able), self.config)
+
+    def _able(self) -> list[NodeRow]:
+        return [one for one in self.members if one.alive and one.weight > 0 and not one.drained and not one.unfit]
+
+    def untended(self) -> tuple[str, ...]:
+        """The shards that no node tends, for longer than a takeover needs."""
+        alive = {member.node for member in self.members if member.alive}
+        return tuple(one.name for one in self.shards if (one.free_for > _UNTENDED_AFTER if one.node is None else one.node not in alive))
+
+    def has_lost(self) -> bool:
+        """Whether a lease has run out, or a shard is that of a node without a row."""
+        nodes = {member.node for member in self.members}
+        return not all(member.alive for member in self.members) or any(
+            shard.node not in nodes for shard in self.shards if shard.node is not None
+        )
 
     def load(self, node: str) -> float:
         """How much a node has to do."""
@@ -124,14 +147,14 @@ def to_take(view: ClusterView, node: str) -> list[str]:
 def to_release(view: ClusterView, node: str, ended: Iterable[str]) -> list[str]:
     """
     The shards that *node* gives up now: all once it is drained, or unfit while another one takes them; those whose turn has *ended* while
-    its configuration is not current; and some of them while it has more than its share and another node would have less to do with them than it has now.
+    its configuration is not in force; and some of them while it has more than its share and another node would have less to do with them than it has now.
     """
     me, own = view.member(node), [shard for shard in view.shards if shard.node == node]
     if me is None:
         return []
     if me.drained or me.weight <= 0 or (me.unfit and view.taking()):
         return [shard.name for shard in own]
-    if me.config != view.config:
+    if me.config != view.config_in_force():
         return [shard.name for shard in own if shard.name in set(ended)]
     others = {other.node: (view.load(other.node), other.weight) for other in view.taking() if other.node != node}
     load, released = view.load(node), list[str]()

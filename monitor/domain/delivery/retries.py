@@ -83,7 +83,7 @@ class CircuitBreaker:
     The health of one receiver; stored as JSON.
 
     Attributes:
-        failing_since: when the first of them ended.
+        failing_since: when the first of the failures in a row ended.
         retry_at: nothing is sent before that.
         disabled_at: when it answered 410 for the last of `GONE_ATTEMPTS` times; see `release`.
         notified: the other receivers were notified of the outage; `told` in JSON.

@@ -122,9 +122,14 @@ def close_removed(connection: Connection, state: ConnectionState, now: datetime,
         notified = draft.state.topic(topic).notified
         if notified.level != FINE and not notified.merged:
             _emit(draft, topic, NotificationContext(now, "removed"))
-    # All but its names: should it come back, it is watched as if it were new.
+    # Of its state only for showing: should it come back, it is watched as if it were new.
     final = replace(
-        ConnectionState(), topics=draft.state.topics, seq=draft.state.seq, username=state.username, display_name=state.display_name
+        ConnectionState(),
+        topics=draft.state.topics,
+        seq=draft.state.seq,
+        username=state.username,
+        display_name=state.display_name,
+        last_known=replace(state, topics={}, last_known=None),
     )
     return Decision(final, tuple(draft.transitions), tuple(draft.notifications))
 

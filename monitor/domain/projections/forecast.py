@@ -1,4 +1,4 @@
-"""What is notified if nobody does anything: the engine on a virtual clock. Tokens end, what is broken stays so, scopes recover."""
+"""What is notified if nobody does anything: the engine on a virtual clock. Tokens end, what is broken stays so, and so does an open scope."""
 
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -20,7 +20,9 @@ from monitor.domain.reasons import Health, Scope
 from monitor.domain.replies.checks import Observation, Reply, Verdict
 from monitor.domain.replies.token_life import TokenLife, TokenSays
 from monitor.domain.routing.rules import receivers_for
+from monitor.domain.scopes.key import ScopeKey, scopes_above
 from monitor.domain.scopes.platform import reach
+from monitor.domain.scopes.state import ScopeState
 from monitor.domain.silencing.controls import Controls
 from monitor.domain.states import ConnectionState
 from monitor.errors import Reason
@@ -62,20 +64,34 @@ class ForecastEvent:
 
 @dataclass(frozen=True, slots=True)
 class Forecast:
-    """What is expected up to a moment, in order of time: messages, each with the notifications that it tells."""
+    """
+    What is expected up to a moment, in order of time: messages, each with the notifications that it tells.
+
+    Attributes:
+        frozen: the ids of the connections of which no check tells anything until the incident of the scope above them ends.
+    """
 
     until: datetime
     messages: tuple[tuple[ForecastEvent, ...], ...] = ()
+    frozen: frozenset[int] = frozenset()
 
     def about(self, keeps: Callable[[Connection], bool]) -> tuple[tuple[ForecastEvent, ...], ...]:
-        """The messages about connections that *keeps* keeps, each with those of its notifications."""
-        kept = (tuple(event for event in events if any(map(keeps, event.connections))) for events in self.messages)
+        """The messages about connections that *keeps* keeps, each with those of its notifications, and those about an open scope."""
+        kept = (tuple(event for event in events if not event.connections or any(map(keeps, event.connections))) for events in self.messages)
         return tuple(filter(None, kept))
 
 
-def forecast(known: Sequence[Known], config: EngineConfig, controls: Controls, now: datetime) -> Iterator[Forecast]:
-    """The forecast of all *known* connections, made in steps of a few milliseconds: the last one has everything, those before it nothing."""
+def forecast(
+    known: Sequence[Known], config: EngineConfig, controls: Controls, now: datetime, scopes: Iterable[ScopeState] = ()
+) -> Iterator[Forecast]:
+    """
+    The forecast of all *known* connections, made in steps of a few milliseconds: the last one has everything, those before it nothing.
+
+    The incidents of *scopes* that are open stay open.
+    """
     until, first = now + AHEAD, []
+    standing = tuple(scope for scope in scopes if scope.open)
+    frozen = frozenset(one.id for one, _ in known if standing and _is_frozen(one, standing, config))
     nothing = Forecast(until)
     for number, (connection, state) in enumerate(known):
         at = begins_at(connection, state, config.policy, now, until)
@@ -87,23 +103,51 @@ def forecast(known: Sequence[Known], config: EngineConfig, controls: Controls, n
     if len(first) > MOST_CONNECTIONS:
         until = first[MOST_CONNECTIONS][0]
     events: list[ForecastEvent] = []
-    for together in _together([known[number] for _, number in first[:MOST_CONNECTIONS]], known, config, now):
-        for found in forecast_of(together, config, controls, now, until):
+    expected = [known[number] for _, number in first[:MOST_CONNECTIONS]]
+    for scope in standing:
+        ahead = {connection.id for connection, _ in expected}.union(scope.members) if scope.key.platform else frozenset()
+        below = [one for one in known if scope.key in scopes_above(one[0], config.api_host).all]
+        followed = [one for one in below if one[0].id in ahead]
+        expected = [one for one in expected if one[0].id not in ahead or one not in followed]
+        for found in forecast_of(followed or below[:1], config, controls, now, until, standing, scope.key):
+            events += [event for event in found if followed or event.connection is None]
+            yield nothing
+    for together in _together(expected, known, config, now):
+        for found in forecast_of(together, config, controls, now, until, standing):
             events += found
             yield nothing
     events.sort(key=lambda event: (event.at, *((one.platform, one.platform_id) for one in event.connections[:1])))
-    yield Forecast(until, messages_of(events, config.policy.digest))
+    yield Forecast(until, messages_of(events, config.policy.digest), frozen)
+
+
+def _is_frozen(connection: Connection, standing: Iterable[ScopeState], config: EngineConfig) -> bool:
+    """Whether an open scope keeps checks of *connection* from being evidence."""
+    above = scopes_above(connection, config.api_host)
+    return any(scope.key in above.all and not scope.key.platform and scope.key != above.rate for scope in standing)
 
 
 def forecast_of(
-    known: Sequence[Known], config: EngineConfig, controls: Controls, now: datetime, until: datetime
+    known: Sequence[Known],
+    config: EngineConfig,
+    controls: Controls,
+    now: datetime,
+    until: datetime,
+    standing: Sequence[ScopeState] = (),
+    about: ScopeKey | None = None,
 ) -> Iterator[list[ForecastEvent]]:
-    """What is notified of *known* connections, together, after *now* and up to *until*; an item for each evaluation."""
+    """
+    What is notified of *known* connections, together, after *now* and up to *until*; an item for each evaluation.
+
+    The *standing* scopes are open, and stay so; *about* is the one of them that is told of.
+    """
     notified: dict[IncidentRef, tuple[str, ...]] = {}
-    course = _Course(known, config, controls, now)
+    course = _Course(known, config, controls, now, standing, about)
+    others = {str(scope.key) for scope in standing if scope.key != about}
     for evaluation in course.run(until):
         events = []
         for notification in evaluation.notifications if evaluation is not None else ():
+            if notification.incident.subject in others:
+                continue
             connection = course.connections.get(notification.connection_id or 0)
             members = [course.connections[number] for number in notification.facts.members if number in course.connections]
             before = notified.get(notification.incident, ())
@@ -199,12 +243,14 @@ def _with_others(failing: list[Known], platform: str, known: Sequence[Known], po
 
 @dataclass
 class _Course:
-    """How *known* connections go on from *now*, by an engine of their own."""
+    """How *known* connections go on from *now*, by an engine of their own; *standing* scopes are open, *about* is the followed one."""
 
     known: Sequence[Known]
     config: EngineConfig
     controls: Controls
     now: datetime
+    standing: Sequence[ScopeState] = ()
+    about: ScopeKey | None = None
     connections: Mapping[int, Connection] = field(init=False)
 
     def __post_init__(self) -> None:
@@ -213,16 +259,22 @@ class _Course:
         self.connections = {connection.id: connection for connection, _ in self.known}
         self.engine = Engine(replace(self.config, policy=self.policy), self.now)
         self.engine.set_connections(self.connections.values())
-        self.engine.restore({connection.id: state for connection, state in self.known}, ())
+        self.engine.restore({connection.id: state for connection, state in self.known}, self.standing)
         self.engine.set_requests(self.controls.silences, self.controls.acks.values())
-        ends = ((connection.id, _fails_at(connection, state, self.policy, self.now)) for connection, state in self.known)
+        self.frozen = {connection.id for connection, _ in self.known if _is_frozen(connection, self.standing, self.config)}
+        ends = (
+            (connection.id, _fails_at(connection, state, self.policy, self.now))
+            for connection, state in self.known
+            if connection.id not in self.frozen
+        )
         self.ended_at = {number: at for number, at in ends if at is not None and at > self.now}
 
     def run(self, until: datetime) -> Iterator[Evaluation | None]:
         """What follows from each moment before *until* at which something may change, one after the other."""
         failures = iter(sorted((at, number) for number, ended in self.ended_at.items() for at in self._failed_checks(ended)))
         failure, at = next(failures, None), self.now
-        for _ in range(_MOST_STEPS * len(self.known) + (_MOST_LOOKS if len(self.known) > 1 else 0)):
+        looks = len(self.known) > 1 or self.about is not None
+        for _ in range(_MOST_STEPS * len(self.known) + (_MOST_LOOKS if looks else 0)):
             moments = [self._next(at), failure[0] if failure is not None else None]
             at = max(at, min((moment for moment in moments if moment is not None), default=until))
             if at >= until:
@@ -237,14 +289,17 @@ class _Course:
 
     def _next(self, at: datetime) -> datetime | None:
         """When time alone may change something next, after *at* was evaluated."""
-        scopes = self.engine.scopes().values()
+        ignored = {scope.key for scope in self.standing if scope.key != self.about}
+        scopes = [scope for key, scope in self.engine.scopes().items() if key not in ignored]
         if any(scope.suspect_at is not None or scope.topic.level != scope.topic.notified.level for scope in scopes):
             return at + _WHILE_SUSPECTED
         due = self.engine.next_evaluation_at()
-        if not any(scope.open for scope in scopes) or (due is not None and due <= at):
+        followed = any(scope.open for scope in scopes)
+        if not (followed or ignored) or (due is not None and due <= at and not ignored):
             return due
-        moments = (self.engine.state(number).next_evaluation_at for number in self.connections)
-        return min([moment for moment in moments if moment is not None and moment > at] + [at + _WHILE_OPEN])
+        moments = [self.engine.state(number).next_evaluation_at for number in self.connections]
+        later = [moment for moment in moments if moment is not None and moment > at]
+        return min([*later, at + _WHILE_OPEN] if followed else later, default=None)
 
     def _failed_checks(self, ended: datetime) -> Iterator[datetime]:
         """The checks that confirm that the token has ended."""
@@ -271,6 +326,9 @@ class _Course:
     def _scopes(self, at: datetime) -> Iterator[Evaluation]:
         changes = self.engine.begin()
         for key in self.engine.due_scopes(at):
+            if key == self.about:
+                # Checks go on to show what they showed.
+                changes.scopes[key] = replace(self.engine.scope(key), last_bad_at=at, swept_at=at - self.policy.scopes.sweep)
             evaluation = changes.evaluate_scope(key, at)
             changes.apply(evaluation)
             changes.scopes_evaluated_at = at
@@ -280,7 +338,8 @@ class _Course:
     def _due(self, at: datetime) -> Iterator[Evaluation]:
         for connection in self.engine.due_connections(at):
             changes = self.engine.begin()
-            changes.states[connection.id] = _still(self.engine.state(connection.id), at)
+            if connection.id not in self.frozen:
+                changes.states[connection.id] = _still(self.engine.state(connection.id), at)
             evaluation = changes.evaluate(connection, at)
             if evaluation is not None:
                 changes.apply(evaluation)

@@ -88,4 +88,14 @@ def code_pattern(codes: Iterable[int]) -> str:
     """
     numbers = "|".join(str(code) for code in codes)
     named = r"(?<!status)(?<!status[ _])code[\"'\s:=#]{1,4}"
-    return rf"(?:\(#|\[|{named}|exception[\s:]{{1,2}})(?:{numbers})\b"
+    after_error = r"(?=\s*(?:$|[:,;.)-]))"
+    return rf"(?:\(#|\[|{named}|exception[\s:]{{1,2}})(?:{numbers})\b|\berror[\s:#]{{1,2}}(?:{numbers})\b{after_error}"
+
+
+def words_pattern(pattern: str) -> str:
+    """
+    The regular expression for the words of a sentence, and for a code name made of them.
+
+    `access token expired` is found in `access_token_expired` and `AccessTokenExpired` too. A space after a repetition stays a space.
+    """
+    return re.sub(r"(?<=[a-z0-9)?]) ", "[ _-]?", pattern)

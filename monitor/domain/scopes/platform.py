@@ -39,7 +39,7 @@ class Member:
         reason, detail: of the failure that the last evidence shows; None and empty when it passed.
         since: since when it fails so.
         counted: the failure was seen twice.
-        witness: they do, and its last check shows trouble of the platform itself: no cause of its own.
+        witness: receivers know of it already, and its last check shows trouble of the platform itself: no cause of its own.
     """
 
     connection: Connection

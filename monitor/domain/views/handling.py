@@ -7,6 +7,7 @@ from datetime import datetime
 from monitor.domain.connections import Connection
 from monitor.domain.events import FINE, Severity, Topic
 from monitor.domain.routing.rules import NO_LABELS, UserLabels, connection_facts, matches, scope_facts, scope_labels
+from monitor.domain.scopes.key import STORAGE
 from monitor.domain.silencing.acks import Ack, acknowledged
 from monitor.domain.silencing.controls import Controls
 from monitor.domain.silencing.silences import SilenceState
@@ -95,7 +96,12 @@ def handling_of(view: ConnectionView, incidents: Sequence[IncidentView], control
 def open_outage(view: ConnectionView, handling: Handling, until: datetime | None) -> OpenOutage | None:
     """The open incident that counts as downtime; None without one, and while excluded. *until*: the uptime is added up until then."""
     topic, state = view.state.topic(Topic.CONNECTION), view.state
-    if topic.level in (FINE, STALE) or topic.opened_at is None or view.suppressed_by is not None or handling.silence is not None:
+    if (
+        topic.level in (FINE, STALE)
+        or topic.opened_at is None
+        or view.suppressed_by not in (None, str(STORAGE))
+        or handling.silence is not None
+    ):
         return None
     return OpenOutage(min(state.first_failed_at or topic.opened_at, topic.opened_at), topic.opened_at, until)
 

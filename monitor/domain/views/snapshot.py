@@ -2,18 +2,20 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from datetime import datetime
+from datetime import datetime, timedelta
 
 from monitor.domain.connections import Connection
 from monitor.domain.copies import quick_init
 from monitor.domain.events import FINE, IncidentRef, Notification, Severity, Topic
+from monitor.domain.expiry.estimate import best_estimate
+from monitor.domain.expiry.levels import EXPIRED
 from monitor.domain.load import AccountLoad
 from monitor.domain.notifications import build
 from monitor.domain.notifications.timing import escalation_at
 from monitor.domain.policy import Policy
-from monitor.domain.reasons import Scope
+from monitor.domain.reasons import Health, Scope
 from monitor.domain.routing.matchers import UnmatchedMatcher
-from monitor.domain.scopes.key import API, GROUP, LIMIT, PLATFORM, RATE, SERVICE
+from monitor.domain.scopes.key import API, GROUP, LIMIT, PLATFORM, RATE, SERVICE, STORAGE, ScopeKey
 from monitor.domain.scopes.state import ScopeState
 from monitor.domain.silencing.controls import NO_CONTROLS, Controls
 from monitor.domain.states import ConnectionState, TopicState
@@ -23,17 +25,30 @@ from monitor.errors import Reason
 @quick_init
 @dataclass(frozen=True, slots=True)
 class ConnectionView:
-    """One connection with its state; *suppressed_by* is the scope with an open incident above it, or None."""
+    """
+    One connection with its state.
+
+    Attributes:
+        suppressed_by: the scope with an open incident above it, or None.
+        outdated: there is no fresh evidence that it works (`as_known`).
+    """
 
     connection: Connection
     state: ConnectionState
     suppressed_by: str | None = None
     next_check_at: datetime | None = None
+    outdated: bool = False
 
     @property
     def frozen(self) -> bool:
         """Whether its state is not known now, because the scope above it cannot be used; below a failing platform it is."""
         return self.suppressed_by is not None and not self.suppressed_by.startswith(f"{PLATFORM}:")
+
+    @property
+    def unknown_now(self) -> bool:
+        """Whether only its last known state can be shown: below a failing platform, and what is not testable, are known."""
+        health = self.state.health
+        return (self.frozen and health is not Health.UNSUPPORTED) or (self.outdated and health is Health.OK)
 
     def shows(self, other: "ConnectionView") -> bool:
         """Whether *other* is a view of the same values; states are compared as objects."""
@@ -164,6 +179,7 @@ class Snapshot:
         users: names of managed users by id.
         storage_failure: why the database takes no writes, and since when; None while it does.
         notices: what was lost lately, without an incident.
+        untended: the shards of a cluster that no node tends.
         active: names the instance that is active while this one is a standby; "" otherwise.
         heartbeat: the heartbeats; None without, or before the first is due.
     """
@@ -183,6 +199,7 @@ class Snapshot:
     users: Mapping[str, str] = field(default_factory=dict)
     storage_failure: StorageFailure | None = None
     notices: tuple[Notification, ...] = ()
+    untended: tuple[str, ...] = ()
     active: str = ""
     heartbeat: HeartbeatView | None = None
     cluster: ClusterFacts | None = None
@@ -192,11 +209,90 @@ class Snapshot:
         """Whether what exists once is exported of it: not of a node while another one tends `global`."""
         return self.cluster is None or self.cluster.free is not None
 
+    @property
+    def storage_problem(self) -> StorageFailure | None:
+        """Why the database takes no writes; None while it does."""
+        return None if self.storage_up else self.storage_failure or StorageFailure(self.taken_at)
+
+    @property
+    def evidence_at(self) -> datetime | None:
+        """The newest conclusive check."""
+        return max(filter(None, [view.state.last_evidence_at for view in self.connections]), default=None)
+
+    @property
+    def stale(self) -> bool:
+        """Whether no check has given an answer for long."""
+        evidence_at = self.evidence_at
+        if evidence_at is None or self.taken_at - evidence_at <= _FRESH_MINIMUM:
+            return False
+        return self.taken_at - evidence_at > _FRESH_INTERVALS * min([view.connection.spec.interval for view in self.connections])
+
     def shows(self, other: "Snapshot") -> bool:
         """Whether *other* shows the same, but for the time; connections are compared as objects."""
         return self.connections is other.connections and replace(self, taken_at=other.taken_at, connections=()) == replace(
             other, connections=()
         )
+
+
+_FRESH_INTERVALS = 3
+_FRESH_MINIMUM = timedelta(minutes=30)
+
+
+def as_known(snapshot: Snapshot) -> Snapshot:
+    """
+    *snapshot* as it is shown: with tokens that have ended since the last check, and every connection marked whose state is not known now.
+
+    Nothing works without fresh evidence: while the database takes no writes, while a scope above it is suspected, and when no check has
+    given an answer for long.
+    """
+    snapshot = _with_ended_tokens(snapshot)
+    if not snapshot.storage_up:
+        marked = [view if view.frozen else replace(view, suppressed_by=str(STORAGE)) for view in snapshot.connections]
+    elif (stale := snapshot.stale) or snapshot.suspected:
+        marked = [
+            replace(view, outdated=True)
+            if stale or any(is_above(scope.scope, scope.subject, view.connection) for scope in snapshot.suspected)
+            else view
+            for view in snapshot.connections
+        ]
+    else:
+        return snapshot
+    return replace(snapshot, connections=tuple(marked))
+
+
+def _with_ended_tokens(snapshot: Snapshot) -> Snapshot:
+    """*snapshot* with the level `expired` where the end of the token has passed since it was last evaluated."""
+    ending = {each.connection_id for each in snapshot.incidents if each.incident.topic is Topic.EXPIRY and each.level != EXPIRED}
+    ended = {view.connection.id: view for view in snapshot.connections if view.connection.id in ending and _has_ended(view, snapshot)}
+    if not ended:
+        return snapshot
+    incidents = [
+        replace(each, level=EXPIRED) if each.connection_id in ended and each.incident.topic is Topic.EXPIRY else each
+        for each in snapshot.incidents
+    ]
+    views = [_with_ended_token(view) if view.connection.id in ended else view for view in snapshot.connections]
+    return replace(snapshot, connections=tuple(views), incidents=tuple(incidents))
+
+
+def _has_ended(view: ConnectionView, snapshot: Snapshot) -> bool:
+    ends_at = best_estimate(view.state.token)
+    return ends_at is not None and ends_at <= snapshot.taken_at
+
+
+def _with_ended_token(view: ConnectionView) -> ConnectionView:
+    topics = view.state.topics
+    expiry = replace(view.state.topic(Topic.EXPIRY), level=EXPIRED)
+    return replace(view, state=replace(view.state, topics={**topics, Topic.EXPIRY: expiry}))
+
+
+def is_above(scope: Scope, subject: str, connection: Connection) -> bool:
+    """Whether the scope, an incident's *subject*, is one of those that the state of *connection* depends on."""
+    names = {connection.account, f"{connection.account}/{connection.user_id}"}
+    return (
+        scope is Scope.API
+        or subject == f"{PLATFORM}:{connection.platform}"
+        or (scope in (Scope.ACCOUNT, Scope.USER) and ScopeKey.parse(subject).path in names)
+    )
 
 
 def incidents_of(view: ConnectionView, policy: Policy) -> list[IncidentView]:

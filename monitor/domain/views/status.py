@@ -46,8 +46,7 @@ class DisplayStatus(StrEnum):
     """
     What a connection is shown as, worst first: its health, unless it works and has an incident, or is not known now.
 
-    `attention`: it works but has an incident; `expiring`: that of a token that ends soon; `unknown`: also while a scope incident
-    above it keeps it from being checked.
+    `attention`: it works but has an incident; `expiring`: that of a token that ends soon; `unknown`: also while only its last state is known.
     """
 
     ERROR = "error"
@@ -92,15 +91,14 @@ def status_of(view: "ConnectionView", incidents: "Sequence[IncidentView]") -> Di
     unless the connection was broken already.
     """
     health = view.state.health
-    frozen = view.frozen and health is not Health.UNSUPPORTED
     if health.broken:
-        return DisplayStatus.UNKNOWN if frozen else DisplayStatus(health.value)
+        return DisplayStatus.UNKNOWN if view.unknown_now else DisplayStatus(health.value)
     serious = [incident for incident in counting(view, incidents) if incident.severity is not Severity.INFO]
     if any(incident.incident.topic is not Topic.EXPIRY or incident.level == EXPIRED for incident in serious):
         return DisplayStatus.ATTENTION
     if serious:
         return DisplayStatus.EXPIRING
-    return DisplayStatus.UNKNOWN if frozen else DisplayStatus(health.value)
+    return DisplayStatus.UNKNOWN if view.unknown_now else DisplayStatus(health.value)
 
 
 def counting(view: "ConnectionView", incidents: "Sequence[IncidentView]") -> "Sequence[IncidentView]":
@@ -108,6 +106,13 @@ def counting(view: "ConnectionView", incidents: "Sequence[IncidentView]") -> "Se
     if not view.frozen or view.state.health is Health.UNSUPPORTED:
         return incidents
     return [incident for incident in incidents if incident.incident.topic is not Topic.CONNECTION]
+
+
+def to_handle(status: DisplayStatus, incidents: "Sequence[IncidentView]") -> bool:
+    """Whether a connection is in trouble, has a token that ends soon, or had either when it was last known."""
+    if status is DisplayStatus.UNKNOWN:
+        return any(incident.severity is not Severity.INFO for incident in incidents)
+    return status.in_trouble or status is DisplayStatus.EXPIRING
 
 
 def tone_of(status: DisplayStatus, incidents: "Sequence[IncidentView]") -> Tone:

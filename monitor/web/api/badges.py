@@ -16,7 +16,7 @@ from monitor.text.format import count, one_line, platform_name
 from monitor.web.api.context import ApiContext, not_found
 from monitor.web.api.parameters import MOST_LABEL_LETTERS, BadgeQuery, OneBadgeQuery
 from monitor.web.status.board import StatusBoard
-from monitor.web.status.connection import ConnectionRow, row_of
+from monitor.web.status.connection import ConnectionRow
 
 SVG = "image/svg+xml"
 _HEADERS = {
@@ -92,7 +92,7 @@ def _row(context: ApiContext, query: OneBadgeQuery) -> ConnectionRow:
     view: ConnectionView | None = context.watched(query.platform_id, query.account)
     if view is None:
         raise not_found(query.platform_id, query.account)
-    return row_of(view, context.board().incidents_of(view), context.now())
+    return context.board().row(view, context.now())
 
 
 def _label(row: ConnectionRow, query: OneBadgeQuery) -> str:

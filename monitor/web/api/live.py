@@ -6,14 +6,13 @@ from dataclasses import replace
 from datetime import datetime, timedelta
 
 from monitor.clock import iso_utc
-from monitor.db import Reader, list_checks, read_state, with_last_checks
+from monitor.db import read_last_known
 from monitor.domain.connections import matching
 from monitor.domain.events import Severity
 from monitor.domain.expiry.estimate import best_estimate
 from monitor.domain.projections.preflight import PreflightCause, PreflightResult, Readiness, overall, remembered
 from monitor.domain.reasons import Health
 from monitor.domain.silencing.silences import SilenceState
-from monitor.domain.states import ConnectionState
 from monitor.domain.views.snapshot import ConnectionView
 from monitor.domain.views.status import ConnectionFilter, DisplayStatus
 from monitor.schemas import api, facts
@@ -36,13 +35,12 @@ from monitor.web.api.parameters import (
 )
 from monitor.web.api.problems import ApiProblem
 from monitor.web.status.board import StatusBoard
-from monitor.web.status.connection import row_of
+from monitor.web.status.connection import past_row_of
 
 Entry = tuple[DisplayStatus, ConnectionView]
 
 _BY_ID = 0
 _UPTIME_DAYS = 90
-_LAST_CHECKS = 50
 _NOTIFICATIONS = 5
 MOST_RESULTS = 500
 """Connections that one preflight answers for."""
@@ -116,9 +114,8 @@ async def connections(context: ApiContext, query: ConnectionsQuery) -> api.Conne
     }
 
 
-def _connection(board: StatusBoard, view: ConnectionView, now: datetime) -> api.ApiConnection:
-    handling = board.handling_of(view)
-    row = row_of(view, board.incidents_of(view), now, handling)
+def _connection(board: StatusBoard, view: ConnectionView, now: datetime, *, retired: bool = False) -> api.ApiConnection:
+    handling, row = board.handling_of(view), past_row_of(view, now) if retired else board.row(view, now)
     return {
         **facts.connection(view.connection, view.state, suppressed_by=view.suppressed_by, next_check_at=view.next_check_at),
         "displayStatus": row.status,
@@ -147,7 +144,7 @@ async def connection(context: ApiContext, query: OneQuery) -> api.OneConnection:
         view, retired = await _retired(context, platform_id, account), True
     return {
         **context.head(),
-        "connection": _connection(context.board(), view, context.now()),
+        "connection": _connection(context.board(), view, context.now(), retired=retired),
         "retired": retired,
         "uptime": await _uptime(context, view),
         **facts.details(view.state),
@@ -191,11 +188,7 @@ async def _uptime(context: ApiContext, view: ConnectionView) -> UptimeFacts | No
 
 async def _retired(context: ApiContext, platform_id: str, account: str | None) -> ConnectionView:
     known = await context.known(platform_id, account)
-
-    def read(reader: Reader) -> ConnectionState:
-        return with_last_checks(read_state(reader, known.id) or ConnectionState(), list_checks(reader, known.id, _LAST_CHECKS))
-
-    return ConnectionView(known, await context.query(read))
+    return ConnectionView(known, await context.query(lambda reader: read_last_known(reader, known.id)))
 
 
 async def preflight(context: ApiContext, query: PreflightQuery) -> api.Preflights:

@@ -30,7 +30,8 @@ _ROWS = 100
 _SPAN = r"^(?:[0-9]{1,3}d|[0-9]{1,4}[hms])$"
 _INSTANT = r"^[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}(?::[0-9]{2})?Z$"
 _UNPRINTABLE = re.compile(r"[\x00-\x1f\x7f\ud800-\udfff]")
-_DIGITS = re.compile(r"[0-9]{1,16}")
+_DIGITS = re.compile(r"-?[0-9]+")
+_MOST_DIGITS = 16
 _DISPLAY_STATUSES = [*map(str, DisplayStatus), TROUBLE]
 _MOST = 2**63 - 1
 _LIKE = 0.3
@@ -43,6 +44,8 @@ Place = tuple[Part, ...]
 def _number(text: str) -> int:
     if not _DIGITS.fullmatch(text):
         raise ValueError("must be a whole number")
+    if len(text) > _MOST_DIGITS:
+        raise ValueError("has too many digits")
     return int(text)
 
 

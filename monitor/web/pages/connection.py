@@ -84,6 +84,8 @@ class Profile:
         explanation: why it is believed to be as it is shown.
         acceptable: the lost permissions that an operator may accept.
         response: the chart of the chosen window of response times; None where there are too few checks.
+        counted_until: up to when the uptime has been added up.
+        unacknowledged: the open incidents that nobody acknowledged: title, and the part of an address that names it.
         older_checks, older_incidents: where there are more; empty where there are none.
     """
 
@@ -104,6 +106,8 @@ class Profile:
     trail: tuple[TrailEntry, ...] = ()
     acceptable: tuple[str, ...] = ()
     response: ResponseChart | None = None
+    counted_until: datetime | None = None
+    unacknowledged: tuple[tuple[str, str], ...] = ()
 
     @property
     def responses(self) -> tuple[tuple[str, str, bool], ...]:
@@ -149,6 +153,7 @@ def profile_of(
         trail=trail_of(view.connection, past.acks, past.silences, performed, now, past.accepted),
         acceptable=lost,
         response=chart_of(past.response, window, now) if window is not None else None,
+        counted_until=past.trend.until,
     )
 
 

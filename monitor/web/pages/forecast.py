@@ -9,14 +9,14 @@ from monitor.domain.connections import Connection
 from monitor.domain.projections.forecast import Forecast, ForecastEvent
 from monitor.domain.views.snapshot import ConnectionView
 from monitor.domain.views.status import TONES, Filters, Tone
-from monitor.text.forecast import forecast_text, message_text, receivers_text
+from monitor.text.forecast import forecast_text, message_text, receivers_text, restrictions
 from monitor.text.format import clock, day, platform_name, short_name
 from monitor.text.links import connection_path
 from monitor.web.status.board import StatusBoard
 
 _MOST_A_DAY = 25
 _MOST_LISTED = 50
-_LETTERS, _LETTERS_OF_REMINDER = 400, 110
+_LETTERS = 400
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,6 +58,7 @@ class ForecastPage:
     filters: Filters
     text: str
     days: tuple[ForecastDay, ...]
+    restrictions: tuple[str, ...]
 
 
 def forecast_page(board: StatusBoard, forecast: Forecast, filters: Filters) -> ForecastPage:
@@ -78,7 +79,8 @@ def forecast_page(board: StatusBoard, forecast: Forecast, filters: Filters) -> F
         for at, expected in sorted(by_day.items())
     )
     which = f"Connections that match {filters.text}: " if filters.text else ""
-    return ForecastPage(filters, which + forecast_text(messages, forecast.until), days)
+    restricted = tuple(restrictions(board.snapshot, views.keys() & forecast.frozen))
+    return ForecastPage(filters, which + forecast_text(messages, forecast.until), days, restricted)
 
 
 def _view(events: Sequence[ForecastEvent], known: Mapping[int, ConnectionView], users: Mapping[str, str]) -> ForecastView:
@@ -90,7 +92,7 @@ def _view(events: Sequence[ForecastEvent], known: Mapping[int, ConnectionView], 
         subjects=tuple(_subject(connection, known) for connection in list(connections.values())[:_MOST_LISTED]),
         number=len(connections),
         tone=TONES[max((event.notification.severity for event in events), key=lambda severity: severity.rank)],
-        text=message_text(events, _LETTERS_OF_REMINDER if first.notification.facts.reminder else _LETTERS, users),
+        text=message_text(events, _LETTERS, users),
         receivers=receivers_text(events),
     )
 

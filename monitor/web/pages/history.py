@@ -28,10 +28,9 @@ from monitor.db import (
     list_incidents,
     list_notifications,
     read_connections,
-    read_state,
+    read_last_known,
     response_times,
     silences_since,
-    with_last_checks,
 )
 from monitor.db import uptime as uptime_queries
 from monitor.domain.connections import Connection
@@ -66,7 +65,6 @@ NOTIFICATIONS_SHOWN = 30
 _UNUSABLE = re.compile(r"[\x00\ud800-\udfff]")
 _DAYS = timedelta(days=90)
 _ROW_CHECKS = 40
-_LAST_CHECKS = 50
 _PAGE_CHECKS = 200
 _FRESH_SECONDS = 30.0
 _REMEMBERED = 2000
@@ -260,9 +258,8 @@ def _past(reader: Reader, connection_id: int, query: HistoryQuery, now: datetime
 
 def _retired(reader: Reader, key: Key) -> ConnectionView | None:
     for connection in read_connections(reader, key[2], retired=True):
-        state = read_state(reader, connection.id) if connection.key == key else None
-        if state is not None:
-            return ConnectionView(connection, with_last_checks(state, list_checks(reader, connection.id, _LAST_CHECKS)))
+        if connection.key == key:
+            return ConnectionView(connection, read_last_known(reader, connection.id))
     return None
 
 

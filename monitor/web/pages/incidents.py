@@ -13,7 +13,7 @@ from monitor.domain.routing.rules import matches
 from monitor.domain.silencing.silences import Silence, SilenceState
 from monitor.domain.states import ConnectionState
 from monitor.domain.topics import clearing, fails
-from monitor.domain.views.handling import incident_facts
+from monitor.domain.views.handling import handling_of_incident, incident_facts
 from monitor.domain.views.snapshot import ConnectionView, IncidentView
 from monitor.domain.views.status import TONES, Tone
 from monitor.errors import Reason
@@ -23,7 +23,7 @@ from monitor.text.format import count, label_of, platform_name, sentence, short_
 from monitor.text.links import connection_path
 from monitor.text.reasons import reason_text
 from monitor.text.sentences import NO_NAMES
-from monitor.text.status import closed_text, escalation_text
+from monitor.text.status import STORAGE_FAILED, closed_text, escalation_text
 from monitor.web.pages import cli_hints
 from monitor.web.pages.cli_hints import Command
 from monitor.web.pages.history import StoredIncidents, SuppressedBy
@@ -74,6 +74,7 @@ class IncidentPanel:
     suppressed_by: tuple[str, ...] = ()
     commands: tuple[Command, ...] = ()
     action: str = ""
+    acknowledged: bool = False
 
 
 NOT_SUPPRESSED = SuppressedBy({}, ())
@@ -132,8 +133,23 @@ def open_panel(
         subject=_subject(below),
         suppressed_by=tuple(_suppressions(view, connection, suppressed_by, now)),
         commands=(cli_hints.acknowledge(incident, instance), silence),
-        action=quote(incident_key(incident, instance), safe="", errors="replace"),
+        action=_action(incident, instance),
+        acknowledged=(incident.topic, incident.subject, incident.number) in suppressed_by.acks,
     )
+
+
+def unacknowledged(board: StatusBoard, view: ConnectionView, instance: str, now: datetime) -> tuple[tuple[str, str], ...]:
+    """The open incidents of a connection that nobody acknowledged: title, and the part of an address that names it."""
+    controls, state = board.snapshot.controls, view.state
+    return tuple(
+        (_title(each.incident, each.level, NO_NAMES), _action(each.incident, instance))
+        for each in board.incidents_of(view)
+        if handling_of_incident(each, view.connection, state.topic(each.incident.topic), controls, now).ack is None
+    )
+
+
+def _action(incident: IncidentRef, instance: str) -> str:
+    return quote(incident_key(incident, instance), safe="", errors="replace")
 
 
 def _quoted(view: IncidentView, below: ConnectionView | None, text: str) -> str:
@@ -260,10 +276,11 @@ def incidents_page(
     below, users = board.numbered(), board.snapshot.users
     suppressed_by = past.suppressed_by if past is not None else NOT_SUPPRESSED
     suppressed_by = replace(suppressed_by, user_labels=board.snapshot.controls.user_labels)
+    opened = count(len(views), "open incident") if views else "No open incidents." if board.snapshot.storage_up else ""
     shown = views[(number - 1) * OPEN_SHOWN : number * OPEN_SHOWN]
     closed = past.closed if past is not None else ()
     return IncidentsPage(
-        text=count(len(views), "open incident") if views else "No open incidents.",
+        text=" ".join(filter(None, (opened, STORAGE_FAILED if not board.snapshot.storage_up else ""))),
         open=tuple(open_panel(view, below.get(view.connection_id or 0), suppressed_by, instance, now, users) for view in shown),
         number=number,
         pages=pages,

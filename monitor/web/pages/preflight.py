@@ -7,9 +7,10 @@ from datetime import UTC, datetime, timedelta
 from monitor.domain.policy import Policy
 from monitor.domain.projections.preflight import Readiness, overall, remembered
 from monitor.domain.views.status import Filters, Tone
-from monitor.text.format import ago, platform_name, sentence, short_name
+from monitor.text.format import ago, one_line, platform_name, sentence, short_name
 from monitor.text.links import connection_path
 from monitor.text.reasons import preflight_text
+from monitor.web.api.parameters import choice_of
 from monitor.web.status.board import StatusBoard
 
 MAX_AGE = timedelta(minutes=30)
@@ -28,7 +29,7 @@ class FieldProblem(ValueError):
 
 @dataclass(frozen=True, slots=True)
 class PreflightRow:
-    """The answer for one connection; the path is empty for an id that is not watched."""
+    """The answer for one connection."""
 
     title: str
     platform: str
@@ -63,7 +64,9 @@ class PreflightPage:
 def preflight_page(board: StatusBoard, query: Mapping[str, str], policy: Policy, now: datetime) -> PreflightPage:
     """The page for the address *query*; a field that cannot be used is named and nothing is answered."""
     getall = getattr(query, "getall", lambda name, _: [query[name]] if name in query else [])
-    ids = list(dict.fromkeys(part for text in getall("ids", ()) for part in text.replace(",", " ").split()))
+    known = {view.connection.platform_id for view in board.snapshot.connections}
+    given = ([text] if text in known else text.replace(",", " ").split() for text in getall("ids", ()))
+    ids = list(dict.fromkeys(part for parts in given for part in parts))
     label, at = query.get("label", "").strip(), query.get("at", "").strip()
     views = board.snapshot.connections
     few = len(views) <= MOST_CHOICES
@@ -118,10 +121,13 @@ def _answers(
         views |= {view.connection.id: view for view in labelled}
     if len(views) > MOST_RESULTS:
         raise FieldProblem(f"label: it selects more than {MOST_RESULTS} connections; choose fewer.")
-    if not views and not unknown:
+    if unknown:
+        name = min(unknown)
+        known = {view.connection.platform_id for view in board.snapshot.connections}
+        raise FieldProblem(f"ids: {one_line(name, 80)} is not watched{choice_of(name, sorted(known))}.")
+    if not views:
         return (), None
-    rows = [PreflightRow(name, "", "", "unknown", Tone.WARN, "It is not watched.", "") for name in sorted(unknown)]
-    results = []
+    rows, results = [], []
     for view in views.values():
         connection, state = view.connection, view.state
         result = remembered(
@@ -141,7 +147,7 @@ def _answers(
         checked = ago(view.state.last_evidence_at, now)
         platform = platform_name(view.connection.platform)
         rows.append(PreflightRow(title, platform, path, _ANSWERS[result.answer], _TONES[result.answer], why, checked))
-    return tuple(rows), overall([*(result.answer for _, result, _ in results), *([Readiness.UNKNOWN] if unknown else [])])
+    return tuple(rows), overall(result.answer for _, result, _ in results)
 
 
 def _sentence(answer: Readiness, rows: Sequence[PreflightRow]) -> str:

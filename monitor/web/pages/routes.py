@@ -38,7 +38,7 @@ from monitor.web.pages.connection import ConnectionQuery, number_in, profile_of
 from monitor.web.pages.expiry import agenda_of, endings_of
 from monitor.web.pages.forecast import forecast_page
 from monitor.web.pages.history import Archive
-from monitor.web.pages.incidents import incidents_page
+from monitor.web.pages.incidents import incidents_page, unacknowledged
 from monitor.web.pages.parameters import (
     ConnectionPageQuery,
     FilterQuery,
@@ -104,7 +104,7 @@ class Site:
             route("/forecast", self._checked(FilterQuery, self._forecast)),
             route("/wall", self._checked(WallQuery, self._wall)),
             route(CONNECTION_PATH, self._checked(ConnectionPageQuery, self._connection, DEEP)),
-            route("/api/v1/reference", self._reference),
+            route("/api/v1/reference", self._checked(Query, self._reference, "../../")),
             route("/static/{name:[^/]+}", self._static),
         ]
 
@@ -237,6 +237,7 @@ class Site:
             performed = acting.performed(view.connection) if acting is not None else ()
             outage_of = partial(board.outage_of, view)
             profile = profile_of(row, past, query, now, outage_of=outage_of, cards=cards, performed=performed)
+            profile = replace(profile, unacknowledged=unacknowledged(board, view, self._instance(), now))
         report = self._present.report(row.view, board.snapshot, retired=view is None)
         if past is not None:
             records = records_of(past.notifications[:_EXPLAINED], past.deliveries, past.attempts)

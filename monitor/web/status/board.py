@@ -11,12 +11,12 @@ from monitor.domain.expiry.estimate import best_estimate
 from monitor.domain.reasons import Health, Scope
 from monitor.domain.uptime import OpenOutage
 from monitor.domain.views.handling import Handling, handling_of, open_outage
-from monitor.domain.views.snapshot import ConnectionView, IncidentView, Snapshot
-from monitor.domain.views.status import TROUBLE, ConnectionFilter, DisplayStatus, Filters, Tone, status_of, tone_of, urgency
+from monitor.domain.views.snapshot import ConnectionView, IncidentView, Snapshot, as_known
+from monitor.domain.views.status import TROUBLE, ConnectionFilter, DisplayStatus, Filters, Tone, status_of, to_handle, tone_of, urgency
 from monitor.text.format import STATUS_LABELS, count, platform_name, short_name
-from monitor.text.status import Overall, overall_of
-from monitor.web.status.connection import ConnectionRow, in_doubt, row_of
-from monitor.web.status.sidebar import Card, cards_of, is_doubted
+from monitor.text.status import Overall, overall_of, unknown_label, with_handling
+from monitor.web.status.connection import ConnectionRow, row_of
+from monitor.web.status.sidebar import Card, cards_of
 
 PAGE_SIZE = 50
 Key = tuple[str, str, str]
@@ -84,15 +84,16 @@ _CALM_PLACES = {status: (urgency(status, ()), False, 0.0) for status in DisplayS
 
 
 class StatusBoard:
-    """A snapshot sorted for showing."""
+    """A snapshot, as far as it is known, sorted for showing; *source* is the snapshot as it was given."""
 
-    def __init__(self, snapshot: Snapshot) -> None:
-        self.snapshot = snapshot
+    def __init__(self, source: Snapshot) -> None:
+        self.source = source
+        self.snapshot = snapshot = as_known(source)
         self._incidents: dict[int, list[IncidentView]] = defaultdict(list)
         for incident in snapshot.incidents:
             if incident.connection_id is not None and incident.scope is Scope.CONNECTION:
                 self._incidents[incident.connection_id].append(incident)
-        calm: dict[tuple[Health, str | None], DisplayStatus] = {}
+        calm: dict[tuple[Health, str | None, bool], DisplayStatus] = {}
         statuses = tuple([(self._status_of(view, calm), view) for view in snapshot.connections])
         self.ordered: Sequence[tuple[DisplayStatus, ConnectionView]] = statuses
         self._handling: dict[int, Handling] = {}
@@ -110,12 +111,12 @@ class StatusBoard:
             return self._sorted
         return [(status, view) for status, view in self._sorted if criteria.match(view, status)]
 
-    def _status_of(self, view: ConnectionView, calm: dict[tuple[Health, str | None], DisplayStatus]) -> DisplayStatus:
+    def _status_of(self, view: ConnectionView, calm: dict[tuple[Health, str | None, bool], DisplayStatus]) -> DisplayStatus:
         """The status of a connection; *calm* remembers those without incidents, which are nearly all."""
         incidents = self._incidents.get(view.connection.id)
         if incidents is not None:
             return status_of(view, incidents)
-        known = (view.state.health, view.suppressed_by)
+        known = (view.state.health, view.suppressed_by, view.outdated)
         status = calm.get(known)
         if status is None:
             status = calm[known] = status_of(view, ())
@@ -142,22 +143,14 @@ class StatusBoard:
         """The overall state in one sentence."""
         urgent = any(tone_of(status, self.incidents_of(view)) is Tone.BAD for status, view in self._troubled())
         overall = overall_of(self.snapshot, self.counts, urgent)
-        trouble = self._troubled()
-        handled = sum(self.handling_of(view).handled for _, view in trouble)
-        incidents = sum(len(self.incidents_of(view)) for _, view in trouble)
         controls = self.snapshot.controls
-        silenced = 0
-        if controls.silences or controls.recurring:
-            # Of those in trouble the sentence before says it.
-            calm = self._sorted[len(trouble) :]
-            silenced = sum(self.handling_of(view).silence is not None for _, view in calm)
-        more = [
-            overall.more,
-            f"{count(incidents, 'incident')} of {count(len(trouble), 'connection')} are open." if incidents > len(trouble) else "",
-            f"Acknowledged or silenced: {handled:,} of {count(len(trouble), 'connection')}." if handled else "",
-            f"{count(silenced, 'connection without trouble is', 'connections without trouble are')} silenced." if silenced else "",
-        ]
-        return replace(overall, more=" ".join(filter(None, more)))
+        silencing = bool(controls.silences or controls.recurring)
+        entries = [(status, self.incidents_of(view), view) for status, view in self._sorted]
+        return with_handling(
+            overall,
+            [(len(incidents), self.handling_of(view)) for status, incidents, view in entries if to_handle(status, incidents)],
+            [self.handling_of(view) for status, incidents, view in entries if silencing and not to_handle(status, incidents)],
+        )
 
     def handling_of(self, view: ConnectionView) -> Handling:
         """What operators did about a connection."""
@@ -183,8 +176,7 @@ class StatusBoard:
 
     def row(self, view: ConnectionView, now: datetime) -> ConnectionRow:
         """One connection."""
-        row = row_of(view, self.incidents_of(view), now, self.handling_of(view))
-        return in_doubt(row, now) if is_doubted(self.snapshot, view.connection) else row
+        return row_of(view, self.incidents_of(view), now, self.handling_of(view))
 
     def incidents_of(self, view: ConnectionView) -> Sequence[IncidentView]:
         """The open incidents of one connection."""
@@ -253,7 +245,10 @@ class StatusBoard:
         offers += [(TROUBLE, "Trouble", self._in_trouble, Tone.BAD)]
         urgent = {status for status, view in self._troubled() if tone_of(status, self.incidents_of(view)) is Tone.BAD}
         for status in DisplayStatus:
-            offers.append((status.value, STATUS_LABELS[status], self.counts[status], Tone.BAD if status in urgent else status.tone))
+            label = STATUS_LABELS[status]
+            if status is DisplayStatus.UNKNOWN:
+                label = unknown_label([view for each, view in self.ordered if each is status])
+            offers.append((status.value, label, self.counts[status], Tone.BAD if status in urgent else status.tone))
         # One kind of trouble is all of it: two choices for the same connections would not add up.
         several = sum(bool(self.counts[status]) for status in DisplayStatus if status.in_trouble) > 1
         return tuple(

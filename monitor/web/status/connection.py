@@ -23,7 +23,6 @@ from monitor.text.token_expiry import has_expired, token_left
 
 _NOW = timedelta(0)
 RETIRED = "No longer watched"
-WAS_WORKING = "Was working"
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,20 +90,18 @@ def row_of(view: ConnectionView, incidents: Sequence[IncidentView], now: datetim
         lasting="" if since is None else brief(now - since),
         countdown=countdown_of(state, incidents, now),
         checked=ago(state.last_check_at, now),
-        next_check="" if view.next_check_at is None else ago(max(view.next_check_at, now), now),
+        next_check=""
+        if view.next_check_at is None
+        else f"next {ago(view.next_check_at, now)}"
+        if view.next_check_at > now
+        else "next due now",
         posted="" if state.last_successful_post_at is None else ago(state.last_successful_post_at, now),
         notes=tuple(_each_once(_notes(view, incidents, now))),
-        seen=ago(state.last_evidence_at, now) if _unknown_now(view, status) and state.last_evidence_at is not None else "",
+        seen=ago(state.last_evidence_at, now)
+        if status is DisplayStatus.UNKNOWN and view.unknown_now and state.last_evidence_at is not None
+        else "",
         handled=tuple(handling_texts(handling, now)),
     )
-
-
-def in_doubt(row: ConnectionRow, now: datetime) -> ConnectionRow:
-    """*row* while what is known of its connection may no longer hold: nothing is green without fresh evidence."""
-    if row.tone is not Tone.GOOD:
-        return row
-    seen = row.view.state.last_evidence_at
-    return replace(row, tone=Tone.IDLE, label=WAS_WORKING, since=None, lasting="", seen="" if seen is None else ago(seen, now))
 
 
 def past_row_of(view: ConnectionView, now: datetime) -> ConnectionRow:
@@ -120,12 +117,8 @@ def past_row_of(view: ConnectionView, now: datetime) -> ConnectionRow:
     )
 
 
-def _unknown_now(view: ConnectionView, status: DisplayStatus) -> bool:
-    return status is DisplayStatus.UNKNOWN and view.frozen
-
-
 def _since(view: ConnectionView, status: DisplayStatus, incidents: Sequence[IncidentView]) -> datetime | None:
-    if _unknown_now(view, status):
+    if status is DisplayStatus.UNKNOWN and view.unknown_now:
         return None
     worst = worst_of(view, incidents)
     incident = status in (DisplayStatus.ATTENTION, DisplayStatus.EXPIRING) and worst is not None

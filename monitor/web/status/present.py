@@ -41,13 +41,15 @@ class Present:
     def report(self, view: ConnectionView, snapshot: Snapshot, *, retired: bool) -> ConnectionReport:
         """What an explanation of a connection is made of, without its notifications, which are rows."""
         engine = self._engine()
-        above = engine.scopes_explaining(view.connection, view.state) if engine is not None else ()
+        above = engine.scopes_explaining(view.connection, view.state) if engine is not None and not retired else ()
         return ConnectionReport(
             view.connection,
             view.state,
             above,
             controls=snapshot.controls,
             instance=self._instance(),
+            storage=snapshot.storage_problem if not retired else None,
+            outdated=view.outdated,
             retired=retired,
             dashboard_url=self._dashboard(),
         )
@@ -64,7 +66,7 @@ class Present:
         engine, snapshot, made = self._engine(), self._snapshots.snapshot(), Forecast(now + AHEAD)
         if engine is not None:
             known = [(view.connection, view.state) for view in snapshot.connections]
-            for step in forecast(known, engine.config, snapshot.controls, now):
+            for step in forecast(known, engine.config, snapshot.controls, now, engine.scopes().values()):
                 made = step
                 await self._clock.sleep(0)
         return made

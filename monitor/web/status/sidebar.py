@@ -6,16 +6,15 @@ from datetime import datetime
 
 from monitor.domain.connections import Connection
 from monitor.domain.reasons import Scope
-from monitor.domain.scopes.key import ScopeKey
 from monitor.domain.states import TopicState
 from monitor.domain.views.handling import handling_of_incident
-from monitor.domain.views.snapshot import IncidentView, Snapshot, SuspectedScope
+from monitor.domain.views.snapshot import IncidentView, Snapshot, SuspectedScope, is_above
 from monitor.domain.views.status import TONES, Tone
 from monitor.text.advice import RECEIVER_ADVICE, reason_advice, storage_advice
 from monitor.text.durations import brief
 from monitor.text.format import count, sentence, title_of
 from monitor.text.reasons import reason_text
-from monitor.text.status import handling_texts, suspicion_text
+from monitor.text.status import NO_RECEIVER, handling_texts, suspicion_text
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,21 +65,7 @@ def cards_of(snapshot: Snapshot, now: datetime) -> tuple[Card, ...]:
 def cards_above(snapshot: Snapshot, connection: Connection, now: datetime) -> tuple[Card, ...]:
     """The cards of the database and of the scopes above *connection*."""
     cards = _sorted([*_scope_cards(snapshot, now), *(_suspicion_card(scope, now) for scope in snapshot.suspected)])
-    return tuple(card for card in cards if card.scope is Scope.STORAGE or _is_above(card.scope, card.subject, connection))
-
-
-def is_doubted(snapshot: Snapshot, connection: Connection) -> bool:
-    """Whether what is known of *connection* may no longer hold: a scope above it is suspected, or the database takes no writes."""
-    return not snapshot.storage_up or any(_is_above(scope.scope, scope.subject, connection) for scope in snapshot.suspected)
-
-
-def _is_above(scope: Scope, subject: str, connection: Connection) -> bool:
-    names = {connection.account, f"{connection.account}/{connection.user_id}"}
-    return (
-        scope is Scope.API
-        or subject == f"platform:{connection.platform}"
-        or (scope in (Scope.ACCOUNT, Scope.USER) and ScopeKey.parse(subject).path in names)
-    )
+    return tuple(card for card in cards if card.scope is Scope.STORAGE or is_above(card.scope, card.subject, connection))
 
 
 def _standby_cards(snapshot: Snapshot) -> Iterator[Card]:
@@ -150,9 +135,6 @@ def _receiver_cards(snapshot: Snapshot, now: datetime) -> Iterator[Card]:
             "",
             RECEIVER_ADVICE,
         )
-
-
-NO_RECEIVER = "No receiver is configured: nobody is notified of anything."
 
 
 def receivers_of(snapshot: Snapshot, now: datetime) -> tuple[ReceiverView, ...]:

@@ -41,7 +41,7 @@ class SnapshotCache:
     def board(self) -> StatusBoard:
         """The snapshot, sorted for showing."""
         snapshot = self.snapshot()
-        if self._board is None or self._board.snapshot is not snapshot:
+        if self._board is None or self._board.source is not snapshot:
             self._board = StatusBoard(snapshot)
         return self._board
 
