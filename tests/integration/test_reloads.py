@@ -13,6 +13,7 @@ import pytest
 from structlog.testing import capture_logs
 
 from monitor.cli.ack import open_incidents
+from monitor.cli.incidents import lines_of
 from monitor.config import Config
 from monitor.db import (
     AttemptRow,
@@ -352,6 +353,9 @@ async def test_another_instance(database: object) -> None:
     """An incident keeps its key when the monitor gets another name, so its end closes what its beginning opened."""
     running = await begun(database)
     await running.reload(instance="two")
+    config = configured(running.setup.text())
+    shown = await running.database.read(lambda reader: lines_of(reader, list_incidents(reader), config, running.clock.now()))
+    assert {line.key for line in shown} == running.shown[1], "`incidents` names the key that the receivers have"
     await running.check(CONNECTIONS[0], works=True)
     await running.settle()
     assert (running.open_at("pager"), running.open_at("chat")) == (0, 0)
