@@ -313,7 +313,11 @@ async def test_routed_at_last(database: object, routes: str) -> None:
     for name in CONNECTIONS[:3]:
         await running.check(name, works=True)
         await running.check(name, works=False)
+    # Everything is routed from now on, but the open incidents are not routed anew yet.
+    config = running.registry.config
+    running.registry.set_config(replace(config, policy=replace(config.policy, routes=())))
     await running.check(CONNECTIONS[0], works=True)
+    running.registry.set_config(config)
     await running.reject_key()
     assert [await running.pending(name) for name in ("pager", "chat")] == [[], []]
     open_now = {view.incident.subject for view in running.registry.snapshot(running.clock.now()).incidents}
@@ -336,6 +340,22 @@ async def test_routed_at_last(database: object, routes: str) -> None:
         await running.check(name, works=True)
     await running.settle()
     assert (running.open_at("chat"), await running.pending("pager")) == (0, [])
+
+
+async def test_rerouted(database: object) -> None:
+    """A receiver that routes name now gets what is open, once; the one that has it gets its end, too."""
+    assert isinstance(database, Running)
+    running = database
+    await running.reload(routes="routes: [{{receivers: [{first}]}}]")
+    await running.check(CONNECTIONS[0], works=True)
+    await running.check(CONNECTIONS[0], works=False)
+    for _ in range(2):
+        await running.reload(routes="routes: [{{receivers: [{last}]}}]")
+        assert [len(await running.pending(name)) for name in ("pager", "chat")] == [1, 1]
+    await running.settle()
+    await running.check(CONNECTIONS[0], works=True)
+    await running.settle()
+    assert [running.open_at(name) for name in ("pager", "chat")] == [0, 0]
 
 
 async def test_comes_back(database: object) -> None:
