@@ -93,8 +93,8 @@ def load(config: Config, clock: Clock) -> Snapshot:
             database.snapshot(now),
             unmatched=registry.unmatched_now() if registry.ids() else (),
             unrouted=_unrouted(database.reader, registry.config),
-            heartbeat=_heartbeat(config, database.reader, registry, now),
             untended=_untended(config, database.reader),
+            heartbeat=_heartbeat(config, database.reader, registry, now),
         )
 
 

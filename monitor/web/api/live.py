@@ -76,7 +76,6 @@ async def summary(context: ApiContext, _: Query) -> api.Summary:
 
 
 def _filter_of(query: SelectingQuery) -> ConnectionFilter:
-    """The filter that the parameters describe."""
     return ConnectionFilter(
         health=frozenset(query.health),
         statuses=frozenset(query.display_status),
