@@ -130,6 +130,9 @@ def sentence(
     facts = notification.facts
     parts = ["Reminder:"] if facts.reminder else ["Escalated, because it is not acknowledged:"] if facts.escalated_to else []
     parts.append(_template(notification).format_map(_fields(notification, connection, members, users)))
+    if facts.outages:
+        held = "; that it works again is sent when it is stable" if notification.level_to != FINE else ""
+        parts.append(f"It failed {facts.outages} times recently{held}.")
     if facts.first_check and notification.level_to != FINE:
         parts.append("Already failing at the first check." if notification.level_to in _FAILING else "Already so at the first check.")
     parts += _unseen(notification)
@@ -207,14 +210,8 @@ def _fields(
         "failing": f"; the connection is broken since {moment(facts.failed_at)}" if facts.failed_at is not None else "",
         "until": f"; it now expires {_when(notification)}" if facts.expires_at is not None else "",
         "lost": one_line(", ".join(facts.permissions_lost) or notification.detail, _QUOTED),
-        "affected": _affected(facts),
+        "affected": f" {count(facts.affected, 'connection')} affected." if facts.affected is not None else "",
     }
-
-
-def _affected(facts: NotificationFacts) -> str:
-    """How many connections a scope incident affects, and how often the scope failed lately if it flaps."""
-    affected = f" {count(facts.affected, 'connection')} affected." if facts.affected is not None else ""
-    return f"{affected} It failed {facts.outages} times recently." if facts.outages else affected
 
 
 def _scope_name(subject: str, users: Mapping[str, str]) -> str:
