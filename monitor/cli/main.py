@@ -101,7 +101,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         return _run(sys.argv[1:] if argv is None else argv, owns_process=argv is None)
     except MonitorError as error:
         for problem in error.problems if isinstance(error, ConfigError) else (error,):
-            print(_on_terminal(f"postpost-monitor: {problem}"), file=sys.stderr)
+            print(_on_terminal(str(problem)), file=sys.stderr)
         return error.exit_code
     except KeyboardInterrupt:
         return 128 + signal.SIGINT
@@ -115,12 +115,12 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _on_terminal(text: str) -> str:
-    """*text* wrapped for a terminal; programs get one line."""
+    """An error, wrapped for a terminal; programs get one line."""
     if not sys.stderr.isatty():
-        return text
+        return f"postpost-monitor: {text}"
     from monitor.cli.output import wrapped  # noqa: PLC0415 - without an error it is not needed
 
-    return wrapped(text, shutil.get_terminal_size().columns, "", "  ")
+    return wrapped(text, shutil.get_terminal_size().columns, "postpost-monitor: ", "  ")
 
 
 def _open_closed_streams() -> None:

@@ -106,6 +106,7 @@ def _snippet(args: argparse.Namespace, simulator: SimulatorServer, receiver: Rec
         accounts:
           - {{name: main, api_key: "{args.key}", discover: connections}}
         schedule: {{interval: 10s, recheck: 3s, discovery: 1m}}
+        policy: {{confirm: {{missing_over: 20s}}}}
         database: {{url: "sqlite:////tmp/rehearsal.db"}}
     """
     if receiver is None:

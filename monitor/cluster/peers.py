@@ -26,10 +26,10 @@ class Peers:
     def __init__(self, node: Node, tls: TlsServerSettings | None, clock: Clock) -> None:
         """*tls*: of the web port of this node."""
         self._node = node
-        self._cut_off = False
         self._tls = tls
         self._clock = clock
         self._sender: Sender | None = None
+        self._cut_off = False
 
     async def notifies_outage(self, failing_seconds: float) -> bool:
         """Whether this node notifies that the database has taken no writes for so long."""

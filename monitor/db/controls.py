@@ -3,13 +3,13 @@
 from collections.abc import Callable, Mapping
 from datetime import datetime
 
-from sqlalchemy import bindparam, insert, update
+from sqlalchemy import bindparam, insert, select, update
 
 from monitor.clock import to_milliseconds
 from monitor.db.codec import dump_labels, dump_names
 from monitor.db.outbox import Outbox
 from monitor.db.queries.deliveries import read_receiver_states
-from monitor.db.tables import accepted_permissions, acknowledgements, silences
+from monitor.db.tables import accepted_permissions, acknowledgements, replaced_acknowledgements, silences
 from monitor.db.transaction import Reader, Transaction, upsert
 from monitor.domain.delivery.retries import CircuitBreaker, read_breaker
 from monitor.domain.silencing.acceptance import Acceptance
@@ -23,6 +23,15 @@ _NOT_OVER = update(silences).where(
 _EXPIRE = _NOT_OVER.values(expired_at=bindparam("b_at"))
 _EXTEND = _NOT_OVER.values(ends_at=bindparam("b_ends_at"))
 _PUT_ACK = upsert(acknowledgements, ["topic", "subject", "number"], ["level", "at", "author", "reason"])
+_KEEP_ACK = insert(replaced_acknowledgements).from_select(
+    [column.name for column in acknowledgements.c],
+    select(acknowledgements).where(
+        acknowledgements.c.topic == bindparam("topic"),
+        acknowledgements.c.subject == bindparam("subject"),
+        acknowledgements.c.number == bindparam("number"),
+        acknowledgements.c.at < bindparam("at"),
+    ),
+)
 _PUT_ACCEPTED = upsert(accepted_permissions, ["connection_id"], ["permissions", "at", "author", "reason"])
 
 
@@ -60,7 +69,7 @@ class ControlsWriter:
         return self._transaction.change(_EXTEND, values) == 1
 
     def acknowledge(self, ack: Ack) -> None:
-        """Keep *ack*, in place of an earlier one of the same incident."""
+        """Keep *ack*, in place of an earlier one of the same incident, which the audit trail keeps."""
         values = {
             "topic": ack.topic,
             "subject": ack.subject,
@@ -70,6 +79,7 @@ class ControlsWriter:
             "author": ack.author,
             "reason": ack.reason,
         }
+        self._transaction.change(_KEEP_ACK, values)
         self._transaction.change(_PUT_ACK, values)
 
     def accept_loss(self, acceptance: Acceptance) -> None:

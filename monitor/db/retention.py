@@ -15,6 +15,7 @@ from monitor.db.tables import (
     incidents,
     messages,
     notifications,
+    replaced_acknowledgements,
     silences,
     uptime_days,
     uptime_hours,
@@ -90,15 +91,16 @@ _DELETE_SUMS = {
 }
 _DELETE_SILENCES = delete(silences).where(silences.c.ends_at < _BEFORE)
 # An incident's acknowledgement goes with it.
-_DELETE_ACKS = delete(acknowledgements).where(
-    acknowledgements.c.at < _BEFORE,
-    ~exists(
-        select(1).where(
-            incidents.c.topic == acknowledgements.c.topic,
-            incidents.c.subject == acknowledgements.c.subject,
-            incidents.c.number == acknowledgements.c.number,
-        )
-    ),
+_DELETE_ACKS = tuple(
+    delete(table).where(
+        table.c.at < _BEFORE,
+        ~exists(
+            select(1).where(
+                incidents.c.topic == table.c.topic, incidents.c.subject == table.c.subject, incidents.c.number == table.c.number
+            )
+        ),
+    )
+    for table in (acknowledgements, replaced_acknowledgements)
 )
 _DELETE_ACCEPTED = delete(accepted_permissions).where(accepted_permissions.c.at < _BEFORE)
 
@@ -146,7 +148,7 @@ class Retention:
     def delete_controls(self, before: datetime) -> int:
         """Silences that ended before *before*; from before it acknowledgements whose incident is deleted, and accepted losses."""
         values = {"b_cutoff": to_milliseconds(before)}
-        return sum(self._transaction.change(statement, values) for statement in (_DELETE_SILENCES, _DELETE_ACKS, _DELETE_ACCEPTED))
+        return sum(self._transaction.change(statement, values) for statement in (_DELETE_SILENCES, *_DELETE_ACKS, _DELETE_ACCEPTED))
 
     def _delete(self, statement: Delete, before: datetime, limit: int, **values: str) -> int:
         return self._transaction.change(statement, {"b_cutoff": to_milliseconds(before), "b_limit": limit, **values})

@@ -17,7 +17,7 @@ from sqlalchemy import (
     text,
 )
 
-REVISION = "0016"
+REVISION = "0021"
 
 metadata = MetaData(
     naming_convention={
@@ -310,6 +310,19 @@ acknowledgements = Table(
     Column("number", Integer, primary_key=True, autoincrement=False),
     Column("level", Text, nullable=False),
     Column("at", BigInteger, nullable=False),
+    Column("author", Text, nullable=False),
+    Column("reason", Text, nullable=False),
+)
+
+# Those that a later one of the same incident replaced.
+replaced_acknowledgements = Table(
+    "replaced_acknowledgements",
+    metadata,
+    Column("topic", Text, primary_key=True),
+    Column("subject", Text, primary_key=True),
+    Column("number", Integer, primary_key=True, autoincrement=False),
+    Column("level", Text, nullable=False),
+    Column("at", BigInteger, primary_key=True, autoincrement=False),
     Column("author", Text, nullable=False),
     Column("reason", Text, nullable=False),
 )

@@ -16,6 +16,7 @@ from monitor.db import (
     Store,
     accepted_losses,
     acks_of_open,
+    acks_since,
     list_deliveries,
     operator_session,
     pending_deliveries,
@@ -94,13 +95,15 @@ async def test_numbers_are_not_used_again(database: Database, database_url: str)
 
 
 async def test_acknowledgements(database: Database, database_url: str) -> None:
-    """One for each incident, the last one counts, and it is read as long as the incident is open."""
+    """The last one of an incident counts, and is read as long as that is open; every one is kept for the audit trail."""
     await database.write(open_incident)
+    again = an_ack(reason="again", at_offset=2 * HOUR)
     with operator_session(database_url) as operations:
         operations.acknowledge(an_ack())
-        operations.acknowledge(an_ack(reason="again"))
-        operations.acknowledge(an_ack(number=2))
-    assert await database.read(acks_of_open) == [an_ack(reason="again")]
+        operations.acknowledge(again)
+        operations.acknowledge(an_ack(number=2, at_offset=3 * HOUR))
+    assert await database.read(acks_of_open) == [again]
+    assert await database.read(lambda reader: acks_since(reader, START)) == [an_ack(), again, an_ack(number=2, at_offset=3 * HOUR)]
     await database.write(lambda store: open_incident(store, level=FINE))
     assert await database.read(acks_of_open) == []
 

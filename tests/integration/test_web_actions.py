@@ -227,6 +227,11 @@ async def test_acknowledge(world: Watched) -> None:
         ).status == 200
         (ack,) = await world.database.read(acks_of_open)
         assert (ack.author, ack.reason, ack.level) == ("bob", "👩\u200d👧 نمی\u200cشد", "error")
+        pages = ("/connections/main/-/linkedin-page1", "/incidents")
+        offered = [path in (await site.port.ask(page, **basic("anna"))).body.decode() for page in pages[:1]]
+        world.fleet.set_requests((), (ack,))
+        offered += [path in (await site.port.ask(page, **basic("anna"))).body.decode() for page in pages]
+        assert offered == [True, False, False]
         reply = await site.post(f"/api/v1/incidents/{key}/ack", b'{"reason": "the agency knows"}', user=BEARER)
         (ack,) = await world.database.read(acks_of_open)
         assert (reply.status, ack.author, ack.reason) == (200, "token", "the agency knows")

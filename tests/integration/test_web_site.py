@@ -256,9 +256,10 @@ async def test_odd_questions(site: Site) -> None:
             ("/forecast?displayStatus=foo", "displayStatus", "error, missing", ""),
             ("/wall?displayStatus=foo", "displayStatus", "error, missing", ""),
             ("/preflight?id=x", "id", "ids, label, at", "ids"),
+            ("/api/v1/reference?x=1", "x", "there are none", ""),
             ("{page}?response=9h", "response", "24h, 7d, 30d", "24h"),
             ("{page}?day=2030-02-31", "day", "a day such as", ""),
-            ("{page}?before=99999999999999999999", "before", "a whole number", ""),
+            ("{page}?before=99999999999999999999", "before", "too many digits", ""),
         ],
         first=14,
     ),
@@ -537,8 +538,7 @@ async def test_can_i_post(site: Site) -> None:
     labelled = await site.get("/preflight?label=team%3Dsocial&at=2099-01-01T00:00")
 
     assert [(status, "ready" in page) for status, page in (chosen, labelled)] == [(200, True), (200, True)]
-    assert "not watched" in (await site.get("/preflight?ids=linkedin-nobody"))[1]
-    for query, field in (("at=soon", "at"), ("label=team%3Dnone", "label"), ("ids=x&at=2001-01-01T00:00", "at")):
+    for query, field in (("at=soon", "at"), ("label=team%3Dnone", "label"), ("ids=x&at=2001-01-01T00:00", "at"), ("ids=nope", "ids")):
         status, page = await site.get(f"/preflight?{query}")
         assert (status, f"{field}: " in page) == (400, True)
 
@@ -558,6 +558,7 @@ async def test_changes(site: Site) -> None:
     heads = [(await reader.readuntil(b"\r\n\r\n")).decode() for reader, _ in streams]
 
     assert sorted(head.split(" ")[1] for head in heads) == ["200"] * MOST_STREAMS + ["503"]
+    assert (await site.get("/changes?x=1"))[0] == 400
     (reader, _), head = streams[0], heads[0]
     assert ("X-Accel-Buffering: no" in head, "text/event-stream" in head, "Content-Encoding" in head) == (True, True, False)
     site.snapshot = replace(site.snapshot, incidents=())

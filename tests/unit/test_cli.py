@@ -3,10 +3,12 @@
 import argparse
 import subprocess
 import sys
+from contextlib import redirect_stderr
 
 import pytest
 
 from monitor.cli.main import build_parser, main, verbs_of
+from tests.terminal import Stream
 
 
 def test_help_of_unloaded_verbs() -> None:
@@ -61,6 +63,18 @@ def test_usage(command: tuple[str, ...], message: str, capsys: pytest.CaptureFix
         build_parser(command).parse_args(command)
     assert ended.value.code == 2
     assert message in capsys.readouterr().err
+
+
+def test_errors_on_a_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
+    """An error fits the terminal, its place first; programs get it in one line."""
+    shown = {}
+    monkeypatch.setenv("COLUMNS", "60")
+    for terminal in (True, False):
+        with redirect_stderr(Stream(terminal=terminal)) as stream:
+            main(["status", "--config", "/nonexistent/of/a/directory/with/a/long/name/config.yaml"])
+        shown[terminal] = stream.getvalue().splitlines()
+    assert (len(shown[False]), shown[True][0].startswith("postpost-monitor: /nonexistent")) == (1, True)
+    assert [line for line in shown[True][1:] if len(line) > 60 or not line.startswith("  ")] == []
 
 
 def test_no_arguments(capsys: pytest.CaptureFixture[str]) -> None:

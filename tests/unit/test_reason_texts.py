@@ -98,7 +98,7 @@ PREFLIGHTS: list[tuple[PreflightCause, dict[str, object], str]] = [
     (PreflightCause.NOT_WATCHED, {}, "the monitor does not watch it"),
     (PreflightCause.STORAGE_FAILED, {}, "the database takes no writes, so the last checks may not be known"),
     (PreflightCause.NO_EVIDENCE, {}, "no conclusive check yet"),
-    (PreflightCause.SCOPE_INCIDENT, {"scope": "api:host"}, "its state cannot be known during the incident of api:host"),
+    (PreflightCause.SCOPE_INCIDENT, {"scope": "api:host"}, "its state cannot be known during the incident of the PostPost API"),
     (
         PreflightCause.INCONCLUSIVE,
         {"verdict": Verdict(Reason.API_TIMEOUT)},

@@ -10,13 +10,14 @@ from monitor.db import CheckRow, with_last_checks
 from monitor.domain.events import IncidentRef, Severity, Topic
 from monitor.domain.expiry.model import TokenBelief
 from monitor.domain.policy import Policy
+from monitor.domain.projections.forecast import Forecast
 from monitor.domain.reasons import Health, Scope
 from monitor.domain.scopes.api import next_streak
 from monitor.domain.scopes.key import ScopeKey
 from monitor.domain.scopes.state import ScopeState
 from monitor.domain.silencing.acks import Ack
 from monitor.domain.silencing.controls import NO_CONTROLS, Controls
-from monitor.domain.states import ConnectionState, TopicState
+from monitor.domain.states import ConnectionState, LastNotified, TopicState
 from monitor.domain.views.snapshot import ConnectionView, IncidentView, Snapshot, StorageFailure, SuspectedScope, suspected_scope
 from monitor.domain.views.status import ConnectionFilter, DisplayStatus, Filters, OverallState, Tone
 from monitor.errors import Reason
@@ -25,11 +26,13 @@ from monitor.text.format import STATUS_LABELS
 from monitor.text.report import ConnectionReport
 from monitor.web.api.badges import _gist
 from monitor.web.pages.connection import ConnectionQuery, profile_of
+from monitor.web.pages.forecast import forecast_page
+from monitor.web.pages.incidents import incidents_page
 from monitor.web.pages.templates import Pages
 from monitor.web.status.board import StatusBoard
 from monitor.web.status.connection import past_row_of
 from monitor.web.status.sidebar import cards_above
-from tests.builders import DAY, HOUR, MINUTE, SECOND, START, a_connection, a_silence, a_state, an_observation
+from tests.builders import DAY, HOUR, MINUTE, SECOND, START, a_connection, a_silence, a_state, a_token_belief, an_observation
 from tests.story import API_HOST, Story
 
 NOW = START + DAY
@@ -260,6 +263,42 @@ def test_names_survive_the_end_of_a_connection() -> None:
     story.retire(1)
     state = story.engine.state(1)
     assert (state.display_name, state.username, state.health, state.last_check_at) == ("Acme", "acme", Health.UNKNOWN, None)
+    assert state.last_known is not None
+    assert (state.last_known.health, state.last_known.last_check_at) == (Health.OK, START)
+
+
+def test_token_that_has_just_ended() -> None:
+    """A token that ended since the last check has ended, in row, chips and counts, and on the command line; not at that check."""
+    topics = {Topic.EXPIRY: TopicState("1d", NOW - HOUR, 1, NOW - HOUR, LastNotified("1d", 1, NOW - HOUR))}
+    incident = replace(_incident(1), incident=IncidentRef(Topic.EXPIRY, "1", 1, NOW - HOUR), level="1d")
+    for left, label, chip in ((SECOND, "Token expires soon", "Token expires soon"), (-SECOND, "Token expired", "Needs attention")):
+        token = a_token_belief(NOW + left)
+        snapshot = _snapshot(_view(1, token=token, topics=topics), _view(2), incidents=(incident,))
+        board, text = StatusBoard(snapshot), as_text(snapshot, ConnectionFilter(), 10_000)
+        assert board.page(Filters(), NOW).rows[0].label == label
+        assert chip in [choice.label for choice in board.choices(Filters())]
+        assert (label in text, "expires soon" in text) == (True, left == SECOND)
+
+
+def test_handled_below_an_open_scope() -> None:
+    """A broken connection that an operator silenced stays one with trouble while its account is rejected."""
+    scope = IncidentView(IncidentRef(Topic.SCOPE, "account:main", 1, NOW), Scope.ACCOUNT, None, "failed", Severity.CRITICAL, None, "")
+    handled = _handled()
+    views = tuple(replace(view, suppressed_by="account:main") for view in handled.connections)
+    snapshot = replace(handled, connections=views, incidents=(*handled.incidents, scope), accounts={"main": False})
+    more = StatusBoard(snapshot).overall.more
+    assert ("Acknowledged or silenced: 2 of 4 connections." in more, "without trouble" in more) == (True, False)
+
+
+def test_pages_of_a_locked_database() -> None:
+    """No page promises what a database that takes no writes cannot keep."""
+    board = StatusBoard(_snapshot(_view(1), storage_up=False))
+    assert incidents_page(board, None, 1, None, "", NOW).text == forecast_page(board, Forecast(NOW), Filters()).restrictions[0]
+    sections = explain(ConnectionReport(a_connection(1), a_state(), storage=StorageFailure(NOW, "locked")), NOW, Policy())
+    lines = [line for section in sections for line in section.lines]
+    assert "works (ok)" not in lines[0]
+    assert [line for line in lines if "The database takes no writes since" in line]
+    assert not [line for line in lines if "No scope incident" in line]
 
 
 @pytest.mark.parametrize(

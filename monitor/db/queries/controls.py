@@ -3,11 +3,11 @@
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Row, bindparam, select
+from sqlalchemy import Row, bindparam, select, union_all
 
 from monitor.clock import from_milliseconds, to_milliseconds
 from monitor.db.codec import load_labels, load_names, maybe_moment
-from monitor.db.tables import accepted_permissions, acknowledgements, incidents, silences
+from monitor.db.tables import accepted_permissions, acknowledgements, incidents, replaced_acknowledgements, silences
 from monitor.db.transaction import Reader
 from monitor.domain.events import Topic
 from monitor.domain.silencing.acceptance import Acceptance
@@ -27,7 +27,9 @@ _ACKS = (
     .where(incidents.c.closed_at.is_(None))
     .order_by(acknowledgements.c.at)
 )
-_ALL_ACKS = select(acknowledgements).where(acknowledgements.c.at >= bindparam("since")).order_by(acknowledgements.c.at)
+_ALL_ACKS = union_all(
+    *(select(table).where(table.c.at >= bindparam("since")) for table in (acknowledgements, replaced_acknowledgements))
+).order_by("at")
 _ACCEPTED = select(accepted_permissions)
 
 
@@ -42,7 +44,7 @@ def acks_of_open(reader: Reader) -> list[Ack]:
 
 
 def acks_since(reader: Reader, since: datetime) -> list[Ack]:
-    """The acknowledgements made at *since* or later, the oldest first, those of closed incidents included."""
+    """The acknowledgements made at *since* or later, the oldest first, those of closed incidents and replaced ones included."""
     return [_to_ack(row) for row in reader.rows(_ALL_ACKS, {"since": to_milliseconds(since)})]
 
 

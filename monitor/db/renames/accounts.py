@@ -7,7 +7,7 @@ from sqlalchemy import BindParameter, bindparam, func, select, text, update
 
 from monitor.clock import to_milliseconds
 from monitor.db.codec import dump_labels, load_labels
-from monitor.db.tables import acknowledgements, connections, incidents, notifications, scopes, silences
+from monitor.db.tables import acknowledgements, connections, incidents, notifications, replaced_acknowledgements, scopes, silences
 from monitor.db.tables import deliveries as delivery_rows
 from monitor.db.transaction import Reader, Transaction
 from monitor.domain.scopes.key import ACCOUNT_KINDS, ScopeKey
@@ -20,7 +20,10 @@ _RENAME = update(connections).where(connections.c.account == _old).values(accoun
 _RENAME_SCOPE = update(scopes).where(scopes.c.name == _old).values(name=_new)
 _RENAME_SUBJECTS = (
     update(incidents).where(incidents.c.topic == "scope", incidents.c.subject == _old).values(subject=_new),
-    update(acknowledgements).where(acknowledgements.c.topic == "scope", acknowledgements.c.subject == _old).values(subject=_new),
+    *(
+        update(table).where(table.c.topic == "scope", table.c.subject == _old).values(subject=_new)
+        for table in (acknowledgements, replaced_acknowledgements)
+    ),
     update(delivery_rows).where(text("deliveries.state = 'pending'"), delivery_rows.c.subject == _old).values(subject=_new),
     # Not `incident_key`: receivers close by it what they opened.
     update(notifications)

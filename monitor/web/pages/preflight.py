@@ -64,7 +64,9 @@ class PreflightPage:
 def preflight_page(board: StatusBoard, query: Mapping[str, str], policy: Policy, now: datetime) -> PreflightPage:
     """The page for the address *query*; a field that cannot be used is named and nothing is answered."""
     getall = getattr(query, "getall", lambda name, _: [query[name]] if name in query else [])
-    ids = list(dict.fromkeys(part for text in getall("ids", ()) for part in text.replace(",", " ").split()))
+    known = {view.connection.platform_id for view in board.snapshot.connections}
+    given = ([text] if text in known else text.replace(",", " ").split() for text in getall("ids", ()))
+    ids = list(dict.fromkeys(part for parts in given for part in parts))
     label, at = query.get("label", "").strip(), query.get("at", "").strip()
     views = board.snapshot.connections
     few = len(views) <= MOST_CHOICES
@@ -119,12 +121,12 @@ def _answers(
         views |= {view.connection.id: view for view in labelled}
     if len(views) > MOST_RESULTS:
         raise FieldProblem(f"label: it selects more than {MOST_RESULTS} connections; choose fewer.")
-    if not views:
-        return (), None
     if unknown:
         name = min(unknown)
         known = {view.connection.platform_id for view in board.snapshot.connections}
         raise FieldProblem(f"ids: {one_line(name, 80)} is not watched{choice_of(name, sorted(known))}.")
+    if not views:
+        return (), None
     rows, results = [], []
     for view in views.values():
         connection, state = view.connection, view.state
