@@ -63,8 +63,11 @@ async def test_commands(postgres_url: str, tmp_path: Path, capsys: pytest.Captur
     assert (shown["config"], shown["own_config"]) == (config_hash(config), config_hash(config))
     assert shown["free"] == ["global"]
     assert states() == {"alpha": "working", "beta": "other configuration"}
-    sessions[0].note_unfit("its clock is wrong")
+    for session in sessions:
+        session.note_unfit("its clock is wrong")
     assert states() == {"alpha": "unfit", "beta": "other configuration"}
+    for session in sessions:
+        session.note_unfit("")
     call("cluster", "drain", "alpha")
     assert states() == {"alpha": "drained", "beta": "working"}
     call("cluster", "drain", "--all")
