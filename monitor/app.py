@@ -153,6 +153,7 @@ class App:
                 loops=self._watched_loops,
                 on_clock_jump=self._scheduler.reschedule,
                 limits=self._limits,
+                outbox_needed=lambda: self._node_workers is None or self._node_workers.tends_receivers(),
             )
             self._watchdog_loop = self._loop("watchdog", self._watchdog.step, self._watchdog_rest_seconds())
             self._web_loop = self._loop("web", self._web.renew, _WEB_REST_SECONDS)

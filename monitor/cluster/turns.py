@@ -135,6 +135,10 @@ class NodeWorkers:
         for group in (self._own, *(turn.group for turn in self._turns.values())):
             group.wake_if_due(kind)
 
+    def tends_receivers(self) -> bool:
+        """Whether this node delivers anything."""
+        return any(name.startswith(RECEIVER_PREFIX) for name in self._turns)
+
     def check_now(self, connection: Connection) -> bool:
         """Have *connection* checked next, by whichever node tends its account; False when its account is not configured."""
         turn = self._turns.get(ACCOUNT_PREFIX + connection.account)

@@ -36,9 +36,11 @@ def built_in_texts() -> tuple[PlatformText, ...]:
     return tuple(_entry(**entry) for entry in document["entry"])
 
 
-def _entry(platforms: list[str], reason: str, texts: Iterable[str] = (), codes: Iterable[int | str] = ()) -> PlatformText:
+def _entry(
+    platforms: list[str], reason: str, texts: Iterable[str] = (), codes: Iterable[int | str] = (), *, weak: bool = False
+) -> PlatformText:
     numbers = [number for code in codes for number in _numbers(code)]
-    return PlatformText(tuple(platforms), (*map(words_pattern, texts), *([code_pattern(numbers)] if numbers else [])), Reason(reason))
+    return PlatformText(tuple(platforms), (*map(words_pattern, texts), *([code_pattern(numbers)] if numbers else [])), Reason(reason), weak)
 
 
 def _numbers(code: Any) -> Iterable[int]:

@@ -73,10 +73,10 @@ class Writer:
         self._thread.start()
 
     def submit(self, work: Callable[[Store], Any], *, within_seconds: float = 0.0) -> asyncio.Future[Any]:
-        """Queue *work*, which may wait *within_seconds* for others; the future is done after its commit. StoreUnavailable when full."""
+        """Queue *work*, which may wait *within_seconds* for others; done after its commit. StoreUnavailable when full, if it may wait."""
         future: asyncio.Future[Any] = self._loop.create_future()
         with self._waiting:
-            refusal = self._refusal()
+            refusal = self._refusal(within_seconds)
             if refusal is None:
                 self._queue.append(_Job(work, future))
                 if within_seconds <= 0 or len(self._queue) >= COMPANY:
@@ -113,12 +113,14 @@ class Writer:
                 self._ready = True
                 self._waiting.notify()
 
-    def _refusal(self) -> StoreError | None:
+    def _refusal(self, within_seconds: float) -> StoreError | None:
         if self.ended_by is not None:
             return self.ended_by
         if self._stopping:
             return StoreUnavailable("the database is closed")
-        return StoreUnavailable(f"{QUEUE} writes are waiting already") if len(self._queue) >= QUEUE else None
+        # What may not wait is awaited, one at a time, by loops that would end the process.
+        full = within_seconds > 0 and len(self._queue) >= QUEUE
+        return StoreUnavailable(f"{QUEUE} writes are waiting already") if full else None
 
     # on the writer's thread
 

@@ -67,8 +67,10 @@ class Watchdog:
         loops: Callable[[], Sequence[WatchedLoop]],
         on_clock_jump: Callable[[], None],
         limits: WatchdogLimits,
+        outbox_needed: Callable[[], bool] = lambda: True,
     ) -> None:
         self._registry = registry
+        self._outbox_needed = outbox_needed
         self._database = database
         self._metrics = metrics
         self._clock = clock
@@ -89,7 +91,9 @@ class Watchdog:
         self._probe.probe()
         # Before the database is read: a read may take long, and says nothing of the loops.
         self._report()
-        if self._database.storage_up:
+        if not self._outbox_needed():
+            self._registry.set_outbox({})
+        elif self._database.storage_up:
             try:
                 async with asyncio.timeout(self._limits.rest):
                     self._registry.set_outbox(await self._database.read(read_outbox))

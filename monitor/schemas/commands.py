@@ -22,6 +22,7 @@ from monitor.schemas.shapes import (
     Delivery,
     Details,
     ForecastNotification,
+    HeartbeatFacts,
     Identity,
     Incident,
     Moment,
@@ -77,6 +78,7 @@ class StatusDocument(Dated):
     scopeIncidents: list[ScopeIncident]
     suspectedScopes: Annotated[list[SuspectedScopeFacts], Field(description="scopes that seem to fail, without an incident yet")]
     receivers: dict[str, Receiver]
+    heartbeat: Annotated[HeartbeatFacts | None, Field(description="null: none is configured, or none was due yet")]
     connections: Annotated[list[StatusConnection], Field(description="the worst first")]
 
 

@@ -34,6 +34,7 @@ from monitor.domain.scopes.key import ACCOUNT, ScopeKey
 from monitor.domain.states import ConnectionState
 from monitor.domain.views.snapshot import (
     ConnectionView,
+    HeartbeatView,
     IncidentView,
     OutboxView,
     Snapshot,
@@ -66,6 +67,7 @@ class Registry(Engine):
         on_unrouted: called for each of them, on the writer thread.
         make_unit: makes the unit of work of a transaction, where it is another one than usual.
         storage_failure: why the database takes no writes, and since when; None while it does.
+        heartbeat: the heartbeats, as the worker found them.
     """
 
     config: EvaluationConfig
@@ -87,6 +89,7 @@ class Registry(Engine):
         self.on_unrouted: Callable[[], None] = lambda: None
         self.make_unit: Callable[[Store], Any] | None = None
         self.storage_failure: StorageFailure | None = None
+        self.heartbeat: HeartbeatView | None = None
         self._continuity = Continuity(clock)
         self._next_checks: dict[int, float] = {}
         self._listed: set[str] = set()
@@ -142,7 +145,7 @@ class Registry(Engine):
 
     def use_config(self, config: EvaluationConfig) -> None:
         """Replace the configuration, as a reload does; names of the API in it are looked up."""
-        self._written, self._names = config, {}
+        self._written, self._names, self.heartbeat = config, {}, None
         self.set_config(config)
         self.find_names()
 
@@ -296,6 +299,7 @@ class Registry(Engine):
             suspected=tuple(view for scope in self.scopes().values() if (view := suspected_scope(scope)) is not None),
             controls=self.controls,
             storage_failure=self._storage_failure(now),
+            heartbeat=self.heartbeat,
             notices=tuple(notice for notice in self._notices.copy().values() if now - notice.at < NOTICE_STANDS),
         )
 

@@ -212,13 +212,14 @@ def _set(store: Store, pragma: str) -> None:
 
 
 async def test_the_queue_has_an_end(sqlite_url: str) -> None:
-    """The oldest works are kept; what comes when ten thousand wait is refused at once."""
+    """The oldest works are kept; what comes when ten thousand wait is refused at once, but not what may not wait."""
     database = Database(sqlite_url, clock=SystemClock(), owner="test")
     await database.start()
     gate = await Gate.closed(database)
     futures = [database.submit(lambda _store: "kept") for _ in range(QUEUE)]
     with pytest.raises(StoreUnavailable, match="waiting"):
-        await database.submit(lambda _store: "refused")
+        await database.submit(lambda _store: "refused", within_seconds=1)
+    futures.append(database.submit(lambda _store: "kept"))
     assert set(await gate.gather(futures)) == {"kept"}
     await database.close()
 

@@ -69,7 +69,7 @@ def advance(state: ScopeState, observation: Observation, policy: ScopePolicy, *,
     if not confirmed or state.open or at - suspect_at < policy.account_confirm:
         return state
     state = opened(state, at, members)
-    # Until one connection of each other user was looked at: the API may refuse all of them, which is one incident.
+    # First one connection of each other user is looked at: the API may refuse all of them, which is one incident.
     return replace(state, swept_at=at, notify_at=at + policy.open_after / 2) if state.kind == USER else state
 
 
@@ -100,11 +100,7 @@ def _advance_rate(state: ScopeState, observation: Observation, policy: ScopePoli
 
 
 def advance_limit(limit: ScopeState, rates: Sequence[ScopeState], now: datetime) -> dict[ScopeKey, ScopeState]:
-    """
-    Return the states of one limit of all and of each (*rates*), after the passing of time.
-
-    These are the API's throttling of all accounts and of each, or its refusal of all managed users of an account and of each.
-    """
+    """Return the states of the API's throttling of all accounts, or refusal of all users, and of each (*rates*), after the passing of time."""
     throttled = [rate for rate in rates if rate.open or rate.suspect_at is not None]
     if not limit.open and len(rates) > 1 and len(throttled) == len(rates) and any(rate.open for rate in rates):
         first = min(throttled, key=lambda rate: rate.suspect_at or now)

@@ -49,6 +49,7 @@ def views_at(
         _view(
             connection,
             _with_present(
+                at,
                 _state(connection, last, evidence, life, own.get(connection.id, ()), at, policy) if last is not None else ConnectionState(),
                 present.get(connection.id),
             ),
@@ -60,11 +61,13 @@ def views_at(
     )
 
 
-def _with_present(state: ConnectionState, present: ConnectionState | None) -> ConnectionState:
-    """*state* with the names that are known now, and with the end of its token, narrowed by later checks, if that is the same."""
+def _with_present(at: datetime, state: ConnectionState, present: ConnectionState | None) -> ConnectionState:
+    """*state* at a moment with the names and the last post that are known now, and the end of its token, narrowed since, if that is the same."""
     if present is None:
         return state
-    state = replace(state, display_name=present.display_name, username=present.username)
+    posted = present.last_successful_post_at
+    posted = posted if posted is not None and posted <= at else None
+    state = replace(state, display_name=present.display_name, username=present.username, last_successful_post_at=posted)
     then, later = estimate.window_from_text(state.token), estimate.window_from_text(present.token)
     if then is None or (later is not None and then.intersect(later) is None):
         return state

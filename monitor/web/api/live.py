@@ -71,6 +71,7 @@ async def summary(context: ApiContext, _: Query) -> api.Summary:
             facts.silence(silence) for silence in snapshot.controls.silences if silence.state(context.now()) is not SilenceState.EXPIRED
         ],
         "receivers": {name: facts.receiver(outbox) for name, outbox in snapshot.outbox.items()},
+        "heartbeat": facts.heartbeat(snapshot.heartbeat),
     }
 
 

@@ -21,7 +21,7 @@ from monitor.domain.policy import Policy
 from monitor.domain.reasons import Outcome, outcome_of
 from monitor.domain.replies.checks import Observation, Verdict
 from monitor.domain.replies.token_life import TokenLife, parse_token_life
-from monitor.domain.scopes.key import API, STORAGE, ScopeKey
+from monitor.domain.scopes.key import ACCOUNT, API, STORAGE, ScopeKey
 from monitor.domain.silencing.controls import Controls
 from monitor.domain.views.past import views_at
 from monitor.domain.views.snapshot import IncidentView, Snapshot
@@ -49,6 +49,7 @@ def snapshot_at(reader: Reader, at: datetime, policy: Policy, present: Snapshot)
         at,
         views_at(seen, incidents, at, policy, states),
         incidents,
+        {key.name: False for key in scopes if key.kind == ACCOUNT},
         api_up=not any(key.kind == API for key in scopes),
         storage_up=STORAGE not in scopes,
         controls=_controls_at(reader, incidents, at),
