@@ -652,10 +652,12 @@ class TestPartialOutage:
         assert [(each.severity, each.reason) for each in one.story.notifications] == [("warning", DOWN)] * 2
 
     def test_process_down(self) -> None:
-        """The process stops when it has seen the first failures, for longer than two rounds."""
+        """The process stops when it has seen each of them fail once, for longer than two rounds."""
         one = patrol(12)
-        while one.story.scope("platform:linkedin").suspect_at is None:
+        while not all(state.failures for state in one.story.states.values()):
             one.run(5 * SECOND, always(DOWN))
+            one.story.review()
+        assert one.story.scope("platform:linkedin").suspect_at is not None
         one.story.jump(45 * MINUTE)
         one.start()
         one.run(HOUR, always(DOWN))

@@ -26,6 +26,9 @@ _WARM_UP = 2 * HOUR
 # What is repaired is repaired so long before the end that it can be told.
 _COOL_DOWN = 2 * HOUR
 
+_WIDE_FLEET = 30
+"""Fewer connections are a small fleet."""
+
 _OUTAGES = (
     Reason.API_FAILED, Reason.API_FAILED, Reason.API_TIMEOUT, Reason.API_UNREACHABLE, Reason.API_DNS_FAILED, Reason.PROXY_ANSWERED, Reason.REPLY_NOT_JSON,
 )  # fmt: skip
@@ -131,7 +134,7 @@ _Deal = Callable[[_Draft], None]
 def _deck(draft: _Draft) -> list[_Deal]:
     """What happens, drawn from a shuffled deck: about ten things a day to a wide fleet, at least eight to a short world."""
     days = draft.ends / DAY
-    small = len(draft.members) < 30
+    small = len(draft.members) < _WIDE_FLEET
     deck: list[_Deal] = [
         _break, _break, _break, _break, _break, _break, _break, _break,
         _platform_outage, _platform_outage, _api_outage, _api_outage, _short_api_outage,
@@ -457,8 +460,9 @@ def _unusual_outage(draft: _Draft, lasts: float, **changes: object) -> Occurrenc
 
 
 def _partial_outage(draft: _Draft) -> None:
-    """A platform fails some requests only."""
-    _unusual_outage(draft, draft.random.uniform(1.5, 4) * HOUR, share=draft.random.uniform(0.4, 0.9))
+    """A platform fails some requests only; of a small fleet's few connections that cannot be told from outages one after the other."""
+    if len(draft.members) >= _WIDE_FLEET:
+        _unusual_outage(draft, draft.random.uniform(1.5, 4) * HOUR, share=draft.random.uniform(0.4, 0.9))
 
 
 def _mixed_outage(draft: _Draft) -> None:
