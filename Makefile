@@ -55,6 +55,10 @@ boot: $(VENV)/.dev ## Install, run, upgrade and remove the service on a fresh De
 kills: $(VENV)/.dev $(VENV)/.system ## Kill the outbox a thousand times before a hostile receiver, the whole daemon a hundred times; KILLS= says how often.
 	@KILLS=$${KILLS:-1000} $(RUN) pytest --numprocesses auto --dist worksteal -rP tests/crash $(ARGS)
 
+.PHONY: cluster
+cluster: $(VENV)/.dev $(VENV)/.system ## Kill nodes of a cluster at random while it checks 20,000 connections for ten minutes; CLUSTER_SECONDS= and others change it.
+	@CLUSTER_CONNECTIONS=$${CLUSTER_CONNECTIONS:-20000} CLUSTER_SECONDS=$${CLUSTER_SECONDS:-600} $(RUN) pytest -n0 -rP tests/cluster/test_long_run.py $(ARGS)
+
 .PHONY: docs
 docs: $(VENV)/.dev ## Regenerate the manual page, the references, the JSON schemas and the OpenAPI description.
 	@PYTHONPATH=. $(VENV)/bin/python docs/generate.py

@@ -153,6 +153,7 @@ class App:
                 loops=self._watched_loops,
                 on_clock_jump=self._scheduler.reschedule,
                 limits=self._limits,
+                outbox_needed=lambda: self._node_workers is None or self._node_workers.tends_receivers(),
             )
             self._watchdog_loop = self._loop("watchdog", self._watchdog.step, self._watchdog_rest_seconds())
             self._web_loop = self._loop("web", self._web.renew, _WEB_REST_SECONDS)
@@ -349,6 +350,10 @@ class App:
         rows = self._rows.registry() if self._node is not None and not self._active else None
         return rows if rows is not None else self._registry
 
+    def _counted(self) -> dict[str, int]:
+        """How many connections are monitored, for the log; not on a node, which takes its share later."""
+        return {"connections": len(self._registry.ids())} if self._node is None else {}
+
     def _exported(self) -> Snapshot:
         """What the metrics of a node are made of."""
         if self._node_workers is None or self._active:
@@ -377,7 +382,7 @@ class App:
         self._metrics.config_reloaded(successful=True, at=self._clock.now())
         self.ready.set()
         self._manager.ready(self._watchdog.status())
-        _log.info("monitor.started", version=__version__, url=self.url, connections=len(self._registry.ids()), config=self.config.source)
+        _log.info("monitor.started", version=__version__, url=self.url, config=self.config.source, **self._counted())
         await self._signals.stop.wait()
         self._manager.stopping()
         _log.info("monitor.stop_requested")
@@ -497,7 +502,7 @@ class App:
         self._manager.trouble = ""
         changed = {
             "database": config.database != self.config.database,
-            "cluster": config.cluster != self.config.cluster,
+            "cluster": _fixed(config) != _fixed(self.config),
             "web.listen": config.web.listen != self.config.web.listen,
         }
         restart = [key for key, differs in changed.items() if differs]
@@ -521,7 +526,13 @@ class App:
             workers.start(group)
         finally:
             self._replacing_workers = False
-        _log.info("config.reloaded", connections=len(self._registry.ids()), receivers=len(config.receivers))
+        _log.info("config.reloaded", receivers=len(config.receivers), **self._counted())
+
+
+def _fixed(config: Config) -> tuple[object, ...] | None:
+    """What of the section `cluster` a reload does not change."""
+    cluster = config.cluster
+    return (cluster.mode, cluster.lease, cluster.node) if cluster is not None else None
 
 
 def _is_damage(error: BaseException) -> bool:

@@ -7,11 +7,15 @@ import pytest
 
 from monitor.config import Config
 from monitor.config.loader import load_text
+from monitor.config.platform_texts import platform_texts_of
+from monitor.config.sections.policy import PolicySettings
 from monitor.errors import ConfigError
 from monitor.notify import templates
 
 ACCOUNT = 'accounts: [{name: main, api_key: "${KEY}"}]\n'
 KEY = "sk_0123456789abcdef"
+PLATFORM_TEXTS = platform_texts_of(PolicySettings())
+"""The built-in table of platform texts."""
 
 
 def configured(text: str, environ: Mapping[str, str] | None = None, *, folder: Path = Path("/etc"), name: str = "config.yaml") -> Config:

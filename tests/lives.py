@@ -32,6 +32,7 @@ from monitor.simulator.responses import list_document, verdict_document
 from monitor.simulator.state import SimulatedApi, SimulatedConnection
 from tests.builders import DAY, HOUR, MINUTE, START, a_connection
 from tests.clock import FakeClock
+from tests.configured import PLATFORM_TEXTS
 from tests.patrol import Patrol
 from tests.story import API_HOST, Story
 
@@ -249,7 +250,7 @@ class Life:
         if refusal is None:
             body = json.dumps(verdict_document(self.world, one.simulated)).encode()
             reply = self.story.replies[number] = parse_reply(body, connection.platform_id)
-            verdict = judge(reply, connection)
+            verdict = judge(reply, connection, texts=PLATFORM_TEXTS)
         else:
             verdict = judge(ApiError(refusal), connection)
         if refusal in (None, Reason.CONNECTION_MISSING):

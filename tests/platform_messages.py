@@ -47,12 +47,241 @@ _MTPROTO_SEND = "core.telegram.org/method/messages.sendMessage"
 _PINTEREST = "developers.pinterest.com/docs/api/v5/"
 _PINTEREST_AUTH = "developers.pinterest.com/docs/getting-started/set-up-authentication-and-authorization"
 _PINTEREST_LIMITS = "developers.pinterest.com/docs/reference/rate-limits"
+_HTTP = "www.rfc-editor.org/rfc/rfc9110"
+_LIBUV = "docs.libuv.org/en/v1.x/errors.html"
+_NODE = "nodejs.org/api/errors.html"
+_NODE_TLS = "nodejs.org/api/tls.html"
+_NODE_DNS = "nodejs.org/api/dns.html"
+_UNDICI = "github.com/nodejs/undici/blob/main/docs/docs/api/Errors.md"
+_AXIOS = "axios-http.com/docs/handling_errors"
+_GOT = "github.com/sindresorhus/got/blob/main/documentation/8-errors.md"
+_NODE_FETCH = "github.com/node-fetch/node-fetch/blob/main/docs/ERROR-HANDLING.md"
+_REQUESTS = "requests.readthedocs.io/en/latest/api"
+_GO = "pkg.go.dev/net/http"
+_JAVA = "docs.oracle.com/en/java/javase/21/docs/api/java.base/java/net"
+_CLOUDFLARE = "developers.cloudflare.com/support/troubleshooting/http-status-codes"
+_NGINX = "nginx.org/en/docs/http/ngx_http_proxy_module.html"
+_ENVOY = "www.envoyproxy.io/docs/envoy/latest/configuration/http/http_conn_man/response_code_details"
+_JSON = "developer.mozilla.org/en-US/docs/Web/JavaScript/Reference/Errors/JSON_bad_parse"
+_MTPROTO_TOPICS = "core.telegram.org/constructor/forumTopic"
 
+_ANY = ("linkedin", "facebook", "instagram", "threads", "twitter", "tiktok", "youtube", "bluesky", "mastodon", "pinterest", "snapchat")
+_EVERY = (*_ANY, "telegram")
 _FACEBOOK = ("facebook",)
 _META_ALL = ("facebook", "instagram", "threads")
 
+_STATUS_FORMS = (
+    "HTTP {}",
+    "HTTP/1.1 {}",
+    "HTTP error! status: {}",
+    "http_{}",
+    "{}",
+    "status {}",
+    '{{"status":{}}}',
+    "statusCode: {}",
+    "Request failed with status {}",
+    "Request failed with status code {}",
+    "Request failed with code {}",
+    "unexpected status code {}",
+    "responded with {}",
+    "Server responded with a {} status",
+    "Server returned {}",
+    "Response code {}",
+    "API error: {}",
+    "API error ({})",
+    "Error {}",
+    '{{"error":{{"code":{},"errors":[]}}}}',
+)
+_NETWORK_CODES = (
+    "ECONNREFUSED", "ECONNRESET", "ECONNABORTED", "ETIMEDOUT", "ESOCKETTIMEDOUT", "EPIPE", "EHOSTUNREACH", "EHOSTDOWN", "ENETUNREACH",
+    "ENETDOWN", "EADDRNOTAVAIL", "EAI_AGAIN", "ENOTFOUND", "EPROTO", "ENOTCONN", "ECANCELED", "EMFILE", "ENOBUFS", "EACCES", "EPERM",
+)  # fmt: skip
+
 _R = Reason
 _ROWS: tuple[tuple[tuple[str, ...], Reason, str, tuple[str, ...]], ...] = (
+    # ---- what other platforms than those below say in the same words, and what HTTP clients say of all
+    (
+        _EVERY,
+        _R.PLATFORM_TROUBLE,
+        _HTTP,
+        (
+            *(form.format(status) for status in (500, 502, 503, 504) for form in _STATUS_FORMS),
+            "503 Service Unavailable",
+            "500 Internal Server Error",
+            "502 Server Error: Bad Gateway for url: https://api.example/me",
+            "HTTP Error 408: Request Timeout",
+        ),
+    ),
+    (_EVERY, _R.PLATFORM_LIMITED, _HTTP, tuple(form.format(429) for form in _STATUS_FORMS)),
+    (_ANY, _R.CREDENTIAL_REJECTED, _HTTP, tuple(form.format(401) for form in _STATUS_FORMS)),
+    (_ANY, _R.RIGHTS_LOST, _HTTP, tuple(form.format(403) for form in _STATUS_FORMS)),
+    (_ANY, _R.TARGET_GONE, _HTTP, (*(form.format(status) for status in (404, 410) for form in _STATUS_FORMS), "410 Gone")),
+    (_EVERY, _R.PLATFORM_TROUBLE, _NGINX, ("504 Gateway Time-out", "503 Service Temporarily Unavailable")),
+    (_EVERY, _R.PLATFORM_TROUBLE, _CLOUDFLARE, ("Error 521: Web server is down", "522: Connection timed out", "error 1020", "520")),
+    (
+        _EVERY,
+        _R.PLATFORM_TROUBLE,
+        _LIBUV,
+        (
+            *(f"connect {code} 10.0.0.1:443" for code in _NETWORK_CODES),
+            *_NETWORK_CODES,
+            "getaddrinfo EAI_FAIL graph.facebook.com",
+            "write EPIPE",
+        ),
+    ),
+    (_EVERY, _R.PLATFORM_TROUBLE, _NODE_DNS, ("queryA ESERVFAIL api.x.com", "queryAaaa ENODATA api.x.com", "getaddrinfo ENOTFOUND x")),
+    (
+        _EVERY,
+        _R.PLATFORM_TROUBLE,
+        _NODE,
+        (
+            "socket hang up",
+            "aborted",
+            "The operation was aborted",
+            "This operation was aborted",
+            "AbortError: The operation was aborted due to timeout",
+            "ERR_STREAM_PREMATURE_CLOSE",
+            "Premature close",
+            "ERR_SOCKET_CONNECTION_TIMEOUT",
+            "Parse Error: Expected HTTP/",
+            "HPE_INVALID_CONSTANT",
+            "ERR_HTTP2_STREAM_ERROR",
+            "Stream closed with error code NGHTTP2_INTERNAL_ERROR",
+        ),
+    ),
+    (
+        _EVERY,
+        _R.PLATFORM_TROUBLE,
+        _NODE_TLS,
+        (
+            "Client network socket disconnected before secure TLS connection was established",
+            "certificate has expired",
+            "CERT_HAS_EXPIRED",
+            "self signed certificate",
+            "DEPTH_ZERO_SELF_SIGNED_CERT",
+            "self-signed certificate in certificate chain",
+            "UNABLE_TO_VERIFY_LEAF_SIGNATURE",
+            "ERR_TLS_CERT_ALTNAME_INVALID",
+            "Hostname/IP does not match certificate's altnames: Host: api.x.com.",
+            "write EPROTO 140:error:1408F10B:SSL routines:ssl3_get_record:wrong version number",
+        ),
+    ),
+    (
+        _EVERY,
+        _R.PLATFORM_TROUBLE,
+        _UNDICI,
+        (
+            "fetch failed",
+            "TypeError: fetch failed",
+            "terminated",
+            "TypeError: terminated",
+            "UND_ERR_SOCKET: other side closed",
+            "UND_ERR_CONNECT_TIMEOUT",
+            "HeadersTimeoutError: Headers Timeout Error",
+            "UND_ERR_BODY_TIMEOUT",
+            "UND_ERR_RESPONSE_STATUS_CODE",
+        ),
+    ),
+    (_EVERY, _R.PLATFORM_TROUBLE, _AXIOS, ("Network Error", "timeout of 10000ms exceeded", "ERR_BAD_RESPONSE", "ECONNABORTED", "canceled")),
+    (
+        _EVERY,
+        _R.PLATFORM_TROUBLE,
+        _GOT,
+        (
+            "Response code 503 (Service Unavailable)",
+            "Timeout awaiting 'request' for 10000ms",
+            "ESOCKETTIMEDOUT",
+            "The server aborted pending request",
+        ),
+    ),
+    (
+        _EVERY,
+        _R.PLATFORM_TROUBLE,
+        _NODE_FETCH,
+        (
+            "request to https://graph.facebook.com/me failed, reason: connect ECONNREFUSED 10.0.0.1:443",
+            "invalid json response body at https://api.x.com/2/me reason: Unexpected token < in JSON at position 0",
+        ),
+    ),
+    (
+        _EVERY,
+        _R.PLATFORM_TROUBLE,
+        _REQUESTS,
+        (
+            "HTTPSConnectionPool(host='api.x.com', port=443): Max retries exceeded with url: /2/me",
+            "Failed to establish a new connection: [Errno -2] Name or service not known",
+            "('Connection aborted.', RemoteDisconnected('Remote end closed connection without response'))",
+            "Read timed out. (read timeout=10)",
+            "[SSL: CERTIFICATE_VERIFY_FAILED] certificate verify failed",
+        ),
+    ),
+    (
+        _EVERY,
+        _R.PLATFORM_TROUBLE,
+        _GO,
+        (
+            'Get "https://api.x.com/2/me": dial tcp 10.0.0.1:443: connect: connection refused',
+            "dial tcp: lookup api.x.com: no such host",
+            "read tcp 10.0.0.2:1->10.0.0.1:443: i/o timeout",
+            'Get "https://api.x.com": context deadline exceeded (Client.Timeout exceeded while awaiting headers)',
+            'Post "https://api.x.com": unexpected EOF',
+            "http: server closed idle connection",
+            "x509: certificate signed by unknown authority",
+            "net/http: TLS handshake timeout",
+        ),
+    ),
+    (
+        _EVERY,
+        _R.PLATFORM_TROUBLE,
+        _JAVA,
+        (
+            "java.net.UnknownHostException: api.x.com",
+            "java.net.SocketTimeoutException: Read timed out",
+            "java.net.ConnectException: Connection refused",
+            "java.net.NoRouteToHostException: No route to host",
+            "java.net.SocketException: Connection reset",
+            "javax.net.ssl.SSLHandshakeException: PKIX path building failed",
+            "Server returned HTTP response code: 503 for URL: https://api.x.com",
+            "unexpected end of stream",
+        ),
+    ),
+    (
+        _EVERY,
+        _R.PLATFORM_TROUBLE,
+        _ENVOY,
+        ("upstream connect error or disconnect/reset before headers. reset reason: connection termination", "no healthy upstream"),
+    ),
+    (
+        _EVERY,
+        _R.PLATFORM_TROUBLE,
+        _JSON,
+        (
+            "Unexpected token < in JSON at position 0",
+            "Unexpected token '<', \"<!DOCTYPE \"... is not valid JSON",
+            "Unexpected end of JSON input",
+        ),
+    ),
+    (
+        _EVERY,
+        _R.PLATFORM_TROUBLE,
+        _GOOGLE_ERRORS,
+        (
+            "Internal error",
+            "internal_error",
+            "InternalServerError",
+            "Backend Error",
+            "Server error",
+            "UNAVAILABLE",
+            "The service is currently unavailable.",
+            "DEADLINE_EXCEEDED",
+            "Something went wrong on our end.",
+            "Please try again later",
+            "Please retry later.",
+            "The service is under maintenance",
+            "API is temporarily offline",
+            "Temporary failure",
+        ),
+    ),
     # ---- LinkedIn
     (
         ("linkedin",),
@@ -126,6 +355,13 @@ _ROWS: tuple[tuple[tuple[str, ...], Reason, str, tuple[str, ...]], ...] = (
     (("linkedin",), _R.VALIDATION_FAILED, _LINKEDIN, ("Unpermitted fields present in REQUEST_BODY: Data Processing Exception",)),
     (("linkedin",), _R.TARGET_GONE, _LINKEDIN, ("Could not find entity", '{"code":"RESOURCE_NOT_FOUND","status":404}')),
     (("linkedin",), _R.PLATFORM_TROUBLE, _LINKEDIN, ("Internal Server Error", "Request failed with status code 504", "Bad Gateway")),
+    (
+        ("linkedin",),
+        _R.CREDENTIAL_REJECTED,
+        _LINKEDIN,
+        ("The token is not valid", "The token used in the request is not valid", "Unknown authentication scheme"),
+    ),
+    (("linkedin",), _R.PLATFORM_LIMITED, _LINKEDIN_LIMITS, ("Request failed with status code 999",)),
     # ---- Facebook, Instagram, Threads
     (
         _META_ALL,
@@ -273,8 +509,19 @@ _ROWS: tuple[tuple[tuple[str, ...], Reason, str, tuple[str, ...]], ...] = (
         _META_ALL,
         _R.VALIDATION_FAILED,
         _META,
-        ("(#100) Invalid parameter", "(#506) Duplicate status message", "Request failed with status code 400"),
+        ("(#100) Invalid parameter", "Request failed with status code 400"),
     ),
+    (_META_ALL, _R.CREDENTIAL_REJECTED, _META, ("Error 190", "Error 190: Invalid OAuth 2.0 Access Token", "login_required")),
+    (_META_ALL, _R.ACCOUNT_RESTRICTED, _META, ("challenge_required", "checkpoint_required", "User access is restricted", "error code 368")),
+    (("instagram",), _R.PLATFORM_LIMITED, _INSTAGRAM, ("(#9) User is posting too fast", "Please wait a few minutes before you try again.")),
+    (
+        _FACEBOOK,
+        _R.PLATFORM_LIMITED,
+        _META_LIMITS,
+        ("We limit how often you can post, comment or do other things. You can try again later.",),
+    ),
+    (_META_ALL, _R.TARGET_GONE, _META, ("(#100) The page is unpublished", "(#24) The requested resource does not exist")),
+    (_META_ALL, _R.PLATFORM_TROUBLE, _META, ("API Unknown", "Something went wrong. Please try again later.")),
     # ---- X
     (
         ("twitter",),
@@ -347,6 +594,18 @@ _ROWS: tuple[tuple[tuple[str, ...], Reason, str, tuple[str, ...]], ...] = (
         _X,
         ("Over capacity", "Internal error", "Service Unavailable", "Request failed with status code 503"),
     ),
+    (("twitter",), _R.PLATFORM_LIMITED, _X, ("UsageCapExceeded", "usage-cap-exceeded", "usage_cap_exceeded", "Usage cap exceeded")),
+    (
+        ("twitter",),
+        _R.APP_REFUSED,
+        _X,
+        (
+            "Read-only application cannot POST.",
+            "Your current API plan does not include access to this endpoint",
+            "This application has been suspended",
+        ),
+    ),
+    (("twitter",), _R.PLATFORM_TROUBLE, _X, ("Something is technically wrong", "Twitter is down for maintenance")),
     # ---- TikTok
     (
         ("tiktok",),
@@ -393,6 +652,9 @@ _ROWS: tuple[tuple[tuple[str, ...], Reason, str, tuple[str, ...]], ...] = (
     (("tiktok",), _R.APP_REFUSED, _TIKTOK_POST, ("unaudited_client_can_only_post_to_private_accounts",)),
     (("tiktok",), _R.APP_REFUSED, _TIKTOK_OAUTH, ("invalid_client: Client key or secret is incorrect.", "unauthorized_client")),
     (("tiktok",), _R.PLATFORM_TROUBLE, _TIKTOK, ("internal_error", "Something went wrong. Please try again later.")),
+    (("tiktok",), _R.TOKEN_EXPIRED, _TIKTOK, ("access_token_expired", "AccessTokenExpired", "refresh_token_expired")),
+    (("tiktok",), _R.CREDENTIAL_REJECTED, _TIKTOK, ("AccessTokenInvalid", "Access token has been removed by user")),
+    (("tiktok",), _R.ACCOUNT_RESTRICTED, _TIKTOK_POST, ("User has been banned", "user banned")),
     # ---- YouTube
     (
         ("youtube",),
@@ -478,6 +740,9 @@ _ROWS: tuple[tuple[tuple[str, ...], Reason, str, tuple[str, ...]], ...] = (
         _YOUTUBE_CORE,
         ("backendError", "internalError", "Internal error encountered.", "The service is currently unavailable."),
     ),
+    (("youtube",), _R.PLATFORM_LIMITED, _YOUTUBE_CORE, ("Daily Limit Exceeded", "User Rate Limit Exceeded", "rate_limit_exceeded")),
+    (("youtube",), _R.CREDENTIAL_REJECTED, _YOUTUBE_CORE, ("Login Required", "required: login_required")),
+    (("youtube",), _R.TARGET_GONE, _YOUTUBE, ("This channel does not exist",)),
     # ---- Bluesky
     (
         ("bluesky",),
@@ -517,6 +782,8 @@ _ROWS: tuple[tuple[tuple[str, ...], Reason, str, tuple[str, ...]], ...] = (
         _XRPC,
         ("UpstreamFailure", "UpstreamTimeout: Upstream Timeout", "InternalServerError: Internal Server Error", "NotEnoughResources"),
     ),
+    (("bluesky",), _R.TOKEN_EXPIRED, _XRPC, ("ExpiredToken", "expired_token")),
+    (("bluesky",), _R.TARGET_GONE, _BLUESKY_PROFILE, ("Could not resolve handle",)),
     # ---- Mastodon
     (
         ("mastodon",),
@@ -557,6 +824,7 @@ _ROWS: tuple[tuple[tuple[str, ...], Reason, str, tuple[str, ...]], ...] = (
         _MASTODON_ERROR,
         ("There was a temporary problem serving your request, please try again", "Remote data could not be fetched"),
     ),
+    (("mastodon",), _R.CREDENTIAL_REJECTED, _MASTODON_OAUTH, ("The resource owner or authorization server denied the request.",)),
     # ---- Telegram
     (
         ("telegram",),
@@ -629,6 +897,16 @@ _ROWS: tuple[tuple[tuple[str, ...], Reason, str, tuple[str, ...]], ...] = (
     (("telegram",), _R.PLATFORM_LIMITED, _BOT_FAQ, ("Too Many Requests: retry after 35", "429: Too Many Requests: retry after 5")),
     (("telegram",), _R.PLATFORM_LIMITED, _MTPROTO, ("FLOOD_WAIT_42", "SLOWMODE_WAIT_10")),
     (("telegram",), _R.PLATFORM_TROUBLE, _BOT_API, ("Bad Gateway", "Internal Server Error", "Request failed with status code 502")),
+    (("telegram",), _R.CREDENTIAL_REJECTED, _BOT_API, ("HTTP 404", "Response code 404 (Not Found)", "HTTP 401", "The bot was deleted")),
+    (
+        ("telegram",),
+        _R.RIGHTS_LOST,
+        _BOT_API,
+        ("Bot is no longer an administrator of the channel", "bot is not admin", "Bad Request: member list is inaccessible"),
+    ),
+    (("telegram",), _R.BOT_REMOVED, _BOT_API, ("Bot is not in the channel", "Bot has been removed from the channel")),
+    (("telegram",), _R.RIGHTS_LOST, _MTPROTO_TOPICS, ("Bad Request: TOPIC_CLOSED",)),
+    (("telegram",), _R.TARGET_GONE, _MTPROTO_TOPICS, ("TOPIC_DELETED", "Bad Request: chat_id is empty")),
     # ---- Pinterest
     (("pinterest",), _R.CREDENTIAL_REJECTED, _PINTEREST, ("Authentication failed.", '{"code":2,"message":"Authentication failed."}')),
     (("pinterest",), _R.CREDENTIAL_REJECTED, _PINTEREST_AUTH, ("Invalid refresh token", "Request failed with status code 401")),
@@ -662,7 +940,10 @@ UNKNOWN = (
     "The flux capacitor needs a new bulb",
     "Invalid image format",
     "Caption is too long",
-    "Unexpected token < in JSON at position 0",
+    "Text is too long: 500 of 280 characters",
+    "Error: 500 characters are allowed",
+    "The limit is 503 words",
+    "(#100) Param 404 must be positive",
     "",
 )
 """Messages that no platform's documentation has."""

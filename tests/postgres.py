@@ -10,7 +10,7 @@ import signal
 import socket
 import subprocess
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -44,11 +44,13 @@ class PostgresServer:
     Attributes:
         folder: data, socket and log; removed by `stop`.
         port: where it listens, on 127.0.0.1 only.
+        settings: what it has beside the settings of all.
     """
 
     folder: Path
     port: int
     process: subprocess.Popen[bytes]
+    settings: Mapping[str, str] = field(default_factory=dict)
     _numbers: Iterator[int] = field(default_factory=itertools.count)
 
     def url(self, database: str) -> str:
@@ -81,8 +83,16 @@ class PostgresServer:
 
     def start_again(self) -> None:
         """Start a crashed server at its old address; returns when it answers."""
-        self.process = _run(require_tool("postgres"), self.folder, self.port, _server_user())
+        self.process = _run(require_tool("postgres"), self.folder, self.port, _server_user(), self.settings)
         eventually_sync(lambda: _answers(self), what="PostgreSQL answers")
+
+    def kill(self) -> None:
+        """Kill the server with its sessions, as when its machine fails."""
+        sessions = Path(f"/proc/{self.process.pid}/task/{self.process.pid}/children").read_text().split()
+        for process in (self.process.pid, *map(int, sessions)):
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(process, signal.SIGKILL)
+        self.process.wait(timeout=10)
 
     def stop(self) -> None:
         """Stop the server at once and remove its folder; what it held is lost on purpose."""
@@ -102,6 +112,21 @@ def start_postgres() -> PostgresServer:
     except BaseException:
         shutil.rmtree(folder, ignore_errors=True)
         raise
+
+
+def start_pair() -> tuple[PostgresServer, PostgresServer]:
+    """A server, and its synchronous standby server: no commit is answered before both have it."""
+    user, folders = _server_user(), [Path(tempfile.mkdtemp(prefix="postpost-pg-")) for _ in range(2)]
+    for folder in folders:
+        os.chown(folder, user.pw_uid, user.pw_gid)
+    _initialise(require_tool("initdb"), folders[0] / "data", user)
+    # Before its first start: the standby server follows from there.
+    subprocess.run(["cp", "-a", folders[0] / "data", folders[1] / "data"], check=True)
+    (folders[1] / "data" / "standby.signal").touch()
+    replicated = {"wal_level": "replica", "max_wal_senders": "10", "max_connections": "100", "wal_keep_size": "1GB"}
+    primary = _start(require_tool("postgres"), folders[0], user, replicated | {"synchronous_standby_names": "*"})
+    source = f"host=127.0.0.1 port={primary.port} user=postgres"
+    return primary, _start(require_tool("postgres"), folders[1], user, replicated | {"primary_conninfo": source})
 
 
 def _server_user() -> pwd.struct_passwd:
@@ -130,10 +155,10 @@ def _initialise(initdb: Path, data: Path, user: pwd.struct_passwd) -> None:
     assert done.returncode == 0, f"initdb failed: {done.stderr.decode(errors='replace')}"
 
 
-def _start(postgres: Path, folder: Path, user: pwd.struct_passwd) -> PostgresServer:
+def _start(postgres: Path, folder: Path, user: pwd.struct_passwd, more: Mapping[str, str] | None = None) -> PostgresServer:
     port = _free_port()
-    process = _run(postgres, folder, port, user)
-    server = PostgresServer(folder, port, process)
+    process = _run(postgres, folder, port, user, more or {})
+    server = PostgresServer(folder, port, process, more or {})
     try:
         eventually_sync(lambda: _answers(server), what="PostgreSQL answers")
     except BaseException:
@@ -142,8 +167,8 @@ def _start(postgres: Path, folder: Path, user: pwd.struct_passwd) -> PostgresSer
     return server
 
 
-def _run(postgres: Path, folder: Path, port: int, user: pwd.struct_passwd) -> subprocess.Popen[bytes]:
-    settings = _SETTINGS | {"port": str(port), "listen_addresses": "127.0.0.1", "unix_socket_directories": str(folder)}
+def _run(postgres: Path, folder: Path, port: int, user: pwd.struct_passwd, more: Mapping[str, str]) -> subprocess.Popen[bytes]:
+    settings = {**_SETTINGS, **more, "port": str(port), "listen_addresses": "127.0.0.1", "unix_socket_directories": str(folder)}
     options = itertools.chain.from_iterable(("-c", f"{name}={value}") for name, value in settings.items())
     with (folder / "log").open("wb") as log:
         return subprocess.Popen(

@@ -17,7 +17,7 @@ from monitor.cli.output import Screen, coloured, table, terminal_width, wrapped
 from monitor.cli.verb import ExclusiveGroup, Verb, argument
 from monitor.clock import Clock, SystemClock
 from monitor.config import Config
-from monitor.db import Reader, read_connections
+from monitor.db import Reader, heartbeat_accepted_at, read_connections
 from monitor.db.renames.receivers import latest_of_open
 from monitor.domain.events import FINE, Severity, Topic
 from monitor.domain.expiry.estimate import best_estimate
@@ -25,7 +25,7 @@ from monitor.domain.expiry.levels import auto_renewing
 from monitor.domain.reasons import Health
 from monitor.domain.routing.rules import is_unrouted
 from monitor.domain.views.handling import Handling, handling_of
-from monitor.domain.views.snapshot import ConnectionView, IncidentView, Snapshot, as_known
+from monitor.domain.views.snapshot import ConnectionView, HeartbeatView, IncidentView, Snapshot, as_known
 from monitor.domain.views.status import ConnectionFilter, DisplayStatus, Tone, status_of, to_handle, tone_of, urgency
 from monitor.errors import StoreUnavailable, UsageError
 from monitor.schemas import facts
@@ -93,8 +93,8 @@ def load(config: Config, clock: Clock) -> Snapshot:
             database.snapshot(now),
             unmatched=registry.unmatched_now() if registry.ids() else (),
             unrouted=_unrouted(database.reader, registry.config),
-            heartbeat_problem=heartbeat_problem(config, registry, now),
             untended=_untended(config, database.reader),
+            heartbeat=_heartbeat(config, database.reader, registry, now),
         )
 
 
@@ -122,6 +122,12 @@ def _unrouted(reader: Reader, config: "EvaluationConfig") -> int:
         )
         for latest in latest_of_open(reader)
     )
+
+
+def _heartbeat(config: Config, reader: Reader, registry: "Registry", now: datetime) -> HeartbeatView | None:
+    if config.heartbeat.url is None:
+        return None
+    return HeartbeatView(heartbeat_problem(config, registry, now), heartbeat_accepted_at(reader))
 
 
 def heartbeat_problem(config: Config, registry: "Registry", now: datetime) -> str:
@@ -274,8 +280,10 @@ def _warnings(snapshot: Snapshot, now: datetime) -> list[str]:
             lines.append(
                 f"! receiver {name} {'refuses every message' if receiver.refusing else 'failing'} for {brief(now - receiver.failing_since)}; {receiver.pending} pending"
             )
-    if snapshot.heartbeat_problem:
-        lines.append(f"! heartbeats are withheld: {snapshot.heartbeat_problem}")
+    if snapshot.heartbeat is not None and snapshot.heartbeat.problem:
+        accepted_at = snapshot.heartbeat.accepted_at
+        last = f"; the last one was accepted {brief(now - accepted_at)} ago" if accepted_at is not None else ""
+        lines.append(f"! heartbeats are withheld: {snapshot.heartbeat.problem}{last}")
     checked = max((view.state.last_check_at for view in snapshot.connections if view.state.last_check_at is not None), default=None)
     interval = min((view.connection.interval for view in snapshot.connections), default=timedelta(0))
     if checked is not None and now - checked > max(_OVERDUE_INTERVALS * interval, _OVERDUE_MINIMUM):
@@ -331,6 +339,7 @@ def as_document(snapshot: Snapshot, filters: ConnectionFilter) -> dict[str, obje
         "scopeIncidents": [facts.scope_incident(incident) for incident in snapshot.incidents if incident.connection_id is None],
         "suspectedScopes": [facts.suspected_scope(scope) for scope in snapshot.suspected],
         "receivers": {name: facts.receiver(receiver) for name, receiver in snapshot.outbox.items()},
+        "heartbeat": facts.heartbeat(snapshot.heartbeat),
         "connections": [_document(row) for row in rows],
     }
 

@@ -29,6 +29,7 @@ class Peers:
         self._tls = tls
         self._clock = clock
         self._sender: Sender | None = None
+        self._cut_off = False
 
     async def notifies_outage(self, failing_seconds: float) -> bool:
         """Whether this node notifies that the database has taken no writes for so long."""
@@ -36,8 +37,10 @@ class Peers:
         # Also those whose lease has run out: without the database no node keeps one.
         peers = [one for one in view.members if one.node != self._node.name and one.url] if view is not None else []
         answers = await asyncio.gather(*(self._ask(peer.url) for peer in peers))
-        if _READY in answers:
-            _log.error("node.cut_off", advice="The other nodes can write: look at the network of this one.")
+        before, self._cut_off = self._cut_off, _READY in answers
+        if self._cut_off:
+            if not before:
+                _log.error("node.cut_off", advice="The other nodes can write: look at the network of this one.")
             return False
         reached = [peer.node for peer, status in zip(peers, answers, strict=True) if status is not None]
         return notifies(self._node.name, reached, view, failing_seconds)

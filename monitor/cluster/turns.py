@@ -135,6 +135,10 @@ class NodeWorkers:
         for group in (self._own, *(turn.group for turn in self._turns.values())):
             group.wake_if_due(kind)
 
+    def tends_receivers(self) -> bool:
+        """Whether this node delivers anything."""
+        return any(name.startswith(RECEIVER_PREFIX) for name in self._turns)
+
     def check_now(self, connection: Connection) -> bool:
         """Have *connection* checked next, by whichever node tends its account; False when its account is not configured."""
         turn = self._turns.get(ACCOUNT_PREFIX + connection.account)
@@ -448,6 +452,7 @@ class NodeWorkers:
             accounts={name: up for name, up in own.accounts.items() if name in accounts},
             api_up=wide.api_answers() if wide is not None else None,
             outbox={name: view for name, view in own.outbox.items() if name in receivers},
+            notices=tuple(one for one in own.notices if ScopeKey.parse(one.incident.subject).account in accounts),
             unmatched=wide.unmatched if wide is not None else (),
             cluster=self._facts(),
         )

@@ -407,9 +407,16 @@ def _places(draft: Draft, warn: Warn) -> None:
         warn(("monitor", "dashboard_url"), message, "make sure that it contains no token")
 
 
+_OF_A_NODE = {"node", "url", "turn", "weight"}
+
+
 def _cluster(draft: Draft, warn: Warn) -> None:
     cluster = draft.sections.get("cluster")
-    if not isinstance(cluster, ClusterSettings) or cluster.mode != "shared":
+    if not isinstance(cluster, ClusterSettings):
+        return
+    if cluster.mode == "standby":
+        for key in sorted(cluster.model_fields_set & _OF_A_NODE):
+            warn(("cluster", key), f"cluster.{key} has no effect with mode: standby", "remove it, or use mode: shared")
         return
     if advice := missing("procrastinate"):
         draft.refuse(("cluster", "mode"), "cluster.mode shared needs Procrastinate", advice)

@@ -7,7 +7,7 @@ from itertools import chain
 from typing import Any
 
 from monitor.config.sections.policy import PolicySettings
-from monitor.domain.replies.platform_texts import PlatformText, PlatformTexts, code_pattern
+from monitor.domain.replies.platform_texts import PlatformText, PlatformTexts, code_pattern, words_pattern
 from monitor.errors import Reason
 
 _FILE = "platform_texts.toml"
@@ -36,9 +36,11 @@ def built_in_texts() -> tuple[PlatformText, ...]:
     return tuple(_entry(**entry) for entry in document["entry"])
 
 
-def _entry(platforms: list[str], reason: str, texts: Iterable[str] = (), codes: Iterable[int | str] = ()) -> PlatformText:
+def _entry(
+    platforms: list[str], reason: str, texts: Iterable[str] = (), codes: Iterable[int | str] = (), *, weak: bool = False
+) -> PlatformText:
     numbers = [number for code in codes for number in _numbers(code)]
-    return PlatformText(tuple(platforms), (*texts, *([code_pattern(numbers)] if numbers else [])), Reason(reason))
+    return PlatformText(tuple(platforms), (*map(words_pattern, texts), *([code_pattern(numbers)] if numbers else [])), Reason(reason), weak)
 
 
 def _numbers(code: Any) -> Iterable[int]:

@@ -68,8 +68,27 @@ _TEXTS = frozenset(
         "user",
     ]
 )
+# With several hosts; user, password and name as `secret_files` allows them.
+_WITH_HOSTS = re.compile(r"(postgresql(?:\+psycopg)?://(?:[^:/@]*(?::[^@]*)?@)?)([\w.:\[\]-]+(?:,[\w.:\[\]-]+)+)(/[^@?]*)?(?:\?(.*))?")
+_HOST = re.compile(r"(?:\[(.+)\]|([^:]*))(?::(.*))?")
 _PORT = ("has a port that does not exist", f"write a port from 1 to {_HIGHEST_PORT}, usually 5432")
 _KNOWN = sorted({*_CHOICES, *_NUMBERS, *_TEXTS})
+
+
+def with_hosts(url: str) -> str:
+    """
+    The PostgreSQL *url* with the hosts of `//one:5432,two:5432/name` as parameters, where SQLAlchemy reads them too.
+
+    Of several servers a session needs the one that takes writes, unless the URL asks for another.
+    """
+    found = _WITH_HOSTS.fullmatch(url)
+    if found is not None:
+        hosts = [host for one in found[2].split(",") if (host := _HOST.fullmatch(one)) is not None]
+        names, ports = ",".join(host[1] or host[2] for host in hosts), ",".join(host[3] or "5432" for host in hosts)
+        url = f"{found[1]}{found[3] or '/'}?host={names}&port={ports}{'&' if found[4] else ''}{found[4] or ''}"
+    query = unquote_plus(url.partition("?")[2])
+    several = len(re.findall(r"(?:^|&)host=", query)) > 1 or re.search(r"(?:^|&)host=[^&]*,", query)
+    return f"{url}&target_session_attrs=read-write" if several and "target_session_attrs=" not in query else url
 
 
 def problem_after_host(rest: str) -> tuple[str, str] | None:

@@ -100,7 +100,12 @@ def _with_verified_tls(url: str) -> str:
     if match is None:
         return url
     rest = url[match.end() :]
-    named = [host for hosts in re.findall(r"[?&]host=([^&]*)", rest) for host in unquote(hosts).split(",")]
+    named = [
+        host
+        for hosts in re.findall(r"[?&]host=([^&]*)", rest)
+        for one in unquote(hosts).split(",")
+        for host in [one.partition(":")[0] if one.count(":") == 1 else one]
+    ]
     if all(not host or host.startswith("/") or is_loopback(host) for host in (match[1] or match[2], *named)):
         return url
     more = [] if "sslmode=" in rest else ["sslmode=verify-full"]
@@ -127,6 +132,10 @@ def read_database_url(path: FilePath, environ: Mapping[str, str]) -> Secret:
 
 def _check_database(secret: Secret, origin: str) -> Secret:
     check_address(secret, origin)
+    if secret.reveal().startswith("postgresql"):
+        from monitor.config.postgres_url import with_hosts  # noqa: PLC0415 - SQLite needs none of it
+
+        secret = Secret(with_hosts(secret.reveal()))
     if not re.match(r"(sqlite:///.|postgresql(\+psycopg)?://.)", secret.reveal()):
         fix = "such as sqlite:////var/lib/postpost-monitor/monitor.db or postgresql://host/name"
         if re.match(r"postgres(\+\w+)?:|postgresql\+", secret.reveal()):

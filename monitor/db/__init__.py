@@ -15,6 +15,7 @@ if TYPE_CHECKING:
         deliveries_by_id,
         deliveries_of_notifications,
         last_delivered,
+        last_notifications,
         list_deliveries,
         list_notifications,
         notifications_since,
@@ -40,9 +41,11 @@ if TYPE_CHECKING:
         response_times,
     )
     from monitor.db.queries.state import (
+        HEARTBEAT_ACCEPTED,
         connections_at,
         connections_by_id,
         database_size,
+        heartbeat_accepted_at,
         read_connections,
         read_meta,
         read_scopes,
@@ -58,6 +61,7 @@ if TYPE_CHECKING:
     from monitor.domain.delivery.retries import DeliveryState
 
 __all__ = [
+    "HEARTBEAT_ACCEPTED",
     "AttemptRow",
     "CheckRow",
     "ControlsWriter",
@@ -86,9 +90,11 @@ __all__ = [
     "deliveries_by_id",
     "deliveries_of_notifications",
     "examine",
+    "heartbeat_accepted_at",
     "incidents_at",
     "last_checks_at",
     "last_delivered",
+    "last_notifications",
     "latencies",
     "lifetimes",
     "list_checks",
@@ -125,9 +131,9 @@ _NAMES = {
     "monitor.db.maintenance": "back_up damage_is_news examine reading write_problem",
     "monitor.db.operator_sessions": "operator_session",
     "monitor.db.queries.controls": "accepted_losses acks_of_open acks_since silences_since",
-    "monitor.db.queries.deliveries": "attempts_of deliveries_by_id deliveries_of_notifications last_delivered list_deliveries list_notifications notifications_since notified_as open_alerts pending_deliveries read_outbox read_receiver_states",
+    "monitor.db.queries.deliveries": "attempts_of deliveries_by_id deliveries_of_notifications last_delivered last_notifications list_deliveries list_notifications notifications_since notified_as open_alerts pending_deliveries read_outbox read_receiver_states",
     "monitor.db.queries.history": "LatencyRow Lifetime checks_in_order closed_incidents incidents_at last_checks_at latencies lifetimes list_checks list_incidents read_last_known read_open_incidents response_times",
-    "monitor.db.queries.state": "connections_at connections_by_id database_size read_connections read_meta read_scopes read_server read_state read_states with_last_checks",
+    "monitor.db.queries.state": "HEARTBEAT_ACCEPTED connections_at connections_by_id database_size heartbeat_accepted_at read_connections read_meta read_scopes read_server read_state read_states with_last_checks",
     "monitor.db.retention": "with_old_checks",
     "monitor.db.rows": "AttemptRow CheckRow DeliveryRow IncidentRow NotificationRow PendingRow",
     "monitor.db.store": "Store",

@@ -91,7 +91,7 @@ class Database:
 
         Returns:
             A future with the work's result, done after the commit, or with what the work raised. While the database is
-            unavailable it stays pending. With 10,000 works in the queue, new ones fail with StoreUnavailable.
+            unavailable it stays pending. With 10,000 works in the queue, one that may wait for others fails with StoreUnavailable.
         """
         if self._writer is not None:
             return self._writer.submit(work, within_seconds=within_seconds)

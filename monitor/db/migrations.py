@@ -65,7 +65,6 @@ class Migration:
 
 @cache
 def _all_migrations(folder: Path) -> tuple[Migration, ...]:
-    """The migrations in order."""
     return tuple(_read(file) for file in sorted((folder / "versions").glob("*.py")))
 
 

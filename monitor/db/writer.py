@@ -73,10 +73,10 @@ class Writer:
         self._thread.start()
 
     def submit(self, work: Callable[[Store], Any], *, within_seconds: float = 0.0) -> asyncio.Future[Any]:
-        """Queue *work*, which may wait *within_seconds* for others; the future is done after its commit. StoreUnavailable when full."""
+        """Queue *work*, which may wait *within_seconds* for others; done after its commit. StoreUnavailable when full, if it may wait."""
         future: asyncio.Future[Any] = self._loop.create_future()
         with self._waiting:
-            refusal = self._refusal()
+            refusal = self._refusal(within_seconds)
             if refusal is None:
                 self._queue.append(_Job(work, future))
                 if within_seconds <= 0 or len(self._queue) >= COMPANY:
@@ -113,12 +113,14 @@ class Writer:
                 self._ready = True
                 self._waiting.notify()
 
-    def _refusal(self) -> StoreError | None:
+    def _refusal(self, within_seconds: float) -> StoreError | None:
         if self.ended_by is not None:
             return self.ended_by
         if self._stopping:
             return StoreUnavailable("the database is closed")
-        return StoreUnavailable(f"{QUEUE} writes are waiting already") if len(self._queue) >= QUEUE else None
+        # What may not wait is awaited, one at a time, by loops that would end the process.
+        full = within_seconds > 0 and len(self._queue) >= QUEUE
+        return StoreUnavailable(f"{QUEUE} writes are waiting already") if full else None
 
     # on the writer's thread
 
@@ -149,8 +151,8 @@ class Writer:
     def _run_group(self, jobs: list[_Job]) -> None:
         try:
             committed = self._transact(jobs)
-        except (AnotherInstance, StoreCorrupt) as error:
-            self._fail(jobs, error)
+        except (AnotherInstance, StoreCorrupt):
+            self._leave(jobs)
             raise
         except Exception as error:  # noqa: BLE001 - whatever a work raises belongs to its future
             if len(jobs) == 1 or isinstance(error, StoreUnavailable):
@@ -159,8 +161,8 @@ class Writer:
             for index, job in enumerate(jobs):
                 try:
                     self._run_group([job])
-                except StoreError as end:
-                    self._fail(jobs[index + 1 :], end)
+                except StoreError:
+                    self._leave(jobs[index + 1 :])
                     raise
             return
         for call in committed.after:
@@ -169,6 +171,11 @@ class Writer:
             except Exception:
                 log.exception("database.after_commit_failed")
         self._notify_loop(_resolve, jobs, committed.results)
+
+    def _leave(self, jobs: Sequence[_Job]) -> None:
+        """Leave *jobs*, which can't be written any more, to the end of the thread."""
+        with self._waiting:
+            self._queue.extend(jobs)
 
     def _transact(self, jobs: Sequence[_Job]) -> _Committed:
         outcome: _Committed | None = None
@@ -220,6 +227,8 @@ class Writer:
             self.ended_by = error
             rest = list(self._queue)
             self._queue.clear()
+        if rest:
+            log.error("database.writes_lost", writes=len(rest), problem=str(error))
         self._fail(rest, error)
         self._notify_loop(self._on_end, error)
 

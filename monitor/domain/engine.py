@@ -33,7 +33,19 @@ from monitor.domain.schedule import EvaluationQueue
 from monitor.domain.scopes import platform as platform_scope
 from monitor.domain.scopes import rules
 from monitor.domain.scopes.api import served_elsewhere_at
-from monitor.domain.scopes.key import API, API_KINDS, GROUP, LIMIT, PLATFORM, RATE, ScopeKey, ScopesAbove, account_scopes, scopes_above
+from monitor.domain.scopes.key import (
+    API,
+    API_KINDS,
+    GROUP,
+    LIMIT,
+    PLATFORM,
+    RATE,
+    USER,
+    ScopeKey,
+    ScopesAbove,
+    account_scopes,
+    scopes_above,
+)
 from monitor.domain.scopes.platform import Sight
 from monitor.domain.scopes.state import ScopeState, clamp_future_scope, clear, closed, persistent
 from monitor.domain.silencing.acceptance import Acceptance, is_new
@@ -41,7 +53,8 @@ from monitor.domain.silencing.acks import Ack
 from monitor.domain.silencing.controls import NO_CONTROLS, Controls
 from monitor.domain.silencing.silences import RecurringSilence, Silence
 from monitor.domain.states import ConnectionState
-from monitor.domain.usual_case import count_passed, is_quiet, last_incident_at, steady, with_next_evaluation
+from monitor.domain.usual_case import count_passed, is_quiet, last_incident_at, steady, steady_listing, with_next_evaluation
+from monitor.errors import Reason
 
 _NOTHING_KNOWN = ConnectionState()
 
@@ -283,7 +296,10 @@ class Engine:
         return [key for key, number in self._swept_scopes.copy().items() if number > sweeps]
 
     def to_look_at(self, key: ScopeKey, account: str) -> list[int]:
-        """The connections of *account* below a platform or group that are to be looked at anew now."""
+        """The connections of *account* below a platform or group that are to be looked at anew now; of a refused user, one of each other."""
+        if key.kind == USER:
+            of_users = self.connections_of(account) if account == key.name else ()
+            return list({one.user_id: one.id for one in of_users if one.user_id not in ("", key.user)}.values())
         connections = (self._connections.get(connection_id) for connection_id in tuple(self.ids_of(key.platform)))
         own = (one for one in connections if one is not None and one.account == account and key in self.scopes_above(one).all)
         members = (platform_scope.member(connection, self.state(connection.id)) for connection in own)
@@ -577,7 +593,8 @@ class ChangeSet:
         usual = self._usual_case(connection, observation)
         if usual is not None:
             return usual
-        evaluation = evaluate_check(self.evaluation_input(connection), observation, policy)
+        elsewhere_at = self._elsewhere_at(connection.account, observation)
+        evaluation = evaluate_check(self.evaluation_input(connection), observation, policy, elsewhere_at)
         state = evaluation.state or self.state(connection.id)
         return replace(
             evaluation,
@@ -621,7 +638,17 @@ class ChangeSet:
         """Everything that follows from what a list says of one connection; None when that is not monitored any more."""
         if self._monitored(connection.id) is None:
             return None
-        return evaluate_listing(self.evaluation_input(connection), row, now, self._engine.config.policy, server_at=server_at)
+        usual = self._usual_listing(connection, row, now, server_at)
+        return usual or evaluate_listing(self.evaluation_input(connection), row, now, self._engine.config.policy, server_at=server_at)
+
+    def _usual_listing(self, connection: Connection, row: ListedConnection, now: datetime, server_at: datetime | None) -> Evaluation | None:
+        """The same as the full evaluation for a row that tells nothing new while every scope is quiet; None for any other."""
+        engine, config, state = self._engine, self._engine.config, self.state(connection.id)
+        if not config.fast_path or self._unquiet or state.last_evidence_at is None or not engine.quiet_at(state.last_evidence_at):
+            return None
+        since = max(state.last_evidence_at, min(engine.watching_since_of(connection.account), now))
+        after = steady_listing(connection, state, row, now, config.policy, server_at=server_at, since=since)
+        return Evaluation(connection, after, usual=True) if after is not None else None
 
     def learn_rounding(self, row: ListedConnection, now: datetime, server_at: datetime | None) -> bool:
         """Take in what a row of a list shows of the API's rounding; returns whether that was new."""
@@ -652,7 +679,7 @@ class ChangeSet:
             engine.config.policy,
             window=engine.config.policy.api_window,
             member_counts={key: engine.member_count(key) for key in before},
-            elsewhere_at=self._elsewhere_at(account),
+            elsewhere_at=self._elsewhere_at(account, observation),
             followed={key for key in before if not engine.decides(key)},
         )
         return self._of_scopes(before, {key: state for key, state in after.items() if state is not before[key]}, observation.at)
@@ -702,12 +729,11 @@ class ChangeSet:
             followed=engine.followed(above),
             rounding=self.rounding.mode,
             controls=engine.controls,
-            elsewhere_at=self._elsewhere_at(connection.account),
         )
 
-    def _elsewhere_at(self, account: str) -> datetime | None:
-        """When an account other than this one was last answered."""
-        return self._engine.served_elsewhere_at(account, self.scope)
+    def _elsewhere_at(self, account: str, observation: Observation) -> datetime | None:
+        """When an account other than this one was last answered; only failures are judged by it."""
+        return self._engine.served_elsewhere_at(account, self.scope) if observation.verdict.reason is not Reason.OK else None
 
     def _after(self, state: ScopeState, now: datetime) -> Mapping[ScopeKey, ScopeState]:
         engine = self._engine
@@ -725,12 +751,16 @@ class ChangeSet:
         if key.kind in (RATE, LIMIT):
             limit = self.scope(ScopeKey(LIMIT, engine.config.api_host))
             return rules.advance_limit(limit, self._rates(), now) if engine.decides(limit.key) else rules.covered(limit, [state])
+        if key.kind == USER:
+            users = {ScopeKey(USER, key.name, one.user_id) for one in engine.connections_of(key.name) if one.user_id}
+            return rules.advance_limit(self.scope(ScopeKey(USER, key.name)), [self.scope(user) for user in sorted(users)], now)
         return {key: rules.tick(state, now, policy, window=engine.config.policy.api_window, members=engine.member_count(key))}
 
     def _sight(self, scope: ScopeState, now: datetime) -> Sight:
         """What the rule of platforms and groups looks at."""
         engine, platform = self._engine, scope.key.platform
-        ids = engine.ids_of(platform) if scope.suspect_at is not None else {*engine.failing_ids(platform), *self.states}
+        whole = scope.suspect_at is not None or scope.recovery is not None
+        ids = engine.ids_of(platform) if whole else {*engine.failing_ids(platform), *self.states}
         connections = (self._monitored(connection_id) for connection_id in ids)
         members = (
             platform_scope.member(connection, self.state(connection.id))

@@ -50,7 +50,6 @@ class EvaluationInput:
     window: timedelta
     rounding: model.Rounding = model.Rounding.UNKNOWN
     controls: Controls = NO_CONTROLS
-    elsewhere_at: datetime | None = None
     followed: Collection[ScopeKey] = frozenset()
 
 
@@ -64,7 +63,7 @@ class Evaluation:
         connection, state: the connection and its new state; None when only scopes were evaluated.
         next_check: from the check to the connection's next one; None when no check was evaluated.
         canary, probe: the scope above that lets only canaries through, or that is suspected, and how far apart its checks are.
-        usual: the check was the usual case (`usual_case`): its row of history says all that changed.
+        usual: it was the usual case (`usual_case`): the row of history, if it was a check, says all that is kept over a restart.
     """
 
     connection: Connection | None
@@ -78,8 +77,8 @@ class Evaluation:
     usual: bool = False
 
 
-def evaluate_check(known: EvaluationInput, observation: Observation, policy: Policy) -> Evaluation:
-    """Everything that follows from *observation*."""
+def evaluate_check(known: EvaluationInput, observation: Observation, policy: Policy, elsewhere_at: datetime | None = None) -> Evaluation:
+    """Everything that follows from *observation*; *elsewhere_at* is when another account was last answered."""
     now = observation.at
     known = _with_acceptance(_without_future(known, now), now, policy)
     before = {key: known.scopes.get(key) or clear(key) for key in known.above.all}
@@ -89,7 +88,7 @@ def evaluate_check(known: EvaluationInput, observation: Observation, policy: Pol
         policy,
         window=known.window,
         member_counts=known.member_counts,
-        elsewhere_at=known.elsewhere_at,
+        elsewhere_at=elsewhere_at,
         last_check=rules.LastCheck(known.state.last_reason, known.state.last_check_at),
         followed=known.followed,
     )

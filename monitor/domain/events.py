@@ -131,7 +131,7 @@ class NotificationFacts:
         affected: number of connections that the incident of the scope affects.
         members: ids of the first of them, where the incident is theirs together.
         still_failing: how many of them fail all the same, for whatever cause, now that it is over.
-        outages: how often the scope failed lately, its present incident included; 0 when it does not flap.
+        outages: how often a flapping scope, or a connection that works again, failed lately; 0 when only once.
         included: another notification, of the same moment or about several connections, says the same; only receivers that keep incidents get both, to close theirs.
     """
 

@@ -103,12 +103,16 @@ def _record_evidence(
         first_failed_at=(state.first_failed_at or at) if failed else None,
         passed_before=state.passed_before or passed,
     )
-    if observation.reply is None:
-        return state
-    reply = observation.reply
-    state = with_server_clock(state, at, observation.server_at)
-    state = record_posts(state, reply.last_successful_post_at, reply.last_error, at)
-    return _record_reply(connection, state, reply, passed=passed)
+    if observation.reply is not None:
+        reply = observation.reply
+        state = with_server_clock(state, at, observation.server_at)
+        state = record_posts(state, reply.last_successful_post_at, reply.last_error, at)
+        state = _record_reply(connection, state, reply, passed=passed)
+    posted = state.last_successful_post_at
+    if failed and posted is not None and state.by_our_clock(posted) > at:
+        posted = state.contradicted_at
+    contradicted_at = posted if failed else None
+    return state if contradicted_at == state.contradicted_at else replace(state, contradicted_at=contradicted_at)
 
 
 def _record_reply(connection: Connection, state: ConnectionState, reply: Reply, *, passed: bool) -> ConnectionState:

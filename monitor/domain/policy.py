@@ -82,7 +82,8 @@ class ScopePolicy:
         platform_window: Time within which connections of one platform must fail to count as failing together; at least two rounds of checks.
         platform_count: Minimum number of connections that fail together.
         platform_ratio: Minimum share of the connections that fail together, of a platform or of one user's (0 to 1).
-        group_count: From this number on, connections of one user and platform that fail together are one incident, whatever their share.
+        group_count: From this number on, connections of one user and platform that fail together are one incident, whatever their share;
+            so are those of several users in trouble of the platform itself.
         sweep: How long the other connections of a platform are looked at, after a first failure there, before failures are notified.
         sweep_size: Maximum number of connections of each account that are looked at.
         sweep_pause: Minimum time between two such looks; less where `schedule.interval` is short.
@@ -104,7 +105,7 @@ class ScopePolicy:
     platform_window: timedelta = 10 * _MINUTE
     platform_count: int = 2
     platform_ratio: float = 0.5
-    group_count: int = 5
+    group_count: int = 3
     sweep: timedelta = _MINUTE
     sweep_size: int = 50
     sweep_pause: timedelta = 5 * _MINUTE
@@ -121,7 +122,7 @@ class FlapPolicy:
     When a connection or a scope is flapping.
 
     Attributes:
-        changes: Confirmed changes within `window` that make a connection or a scope flapping.
+        changes: Confirmed changes within `window` that make a connection flapping, and incidents within it that make a scope flapping.
         window: Time within which changes are counted; at least `window_rounds`.
         window_rounds: Minimum of `window`, in intervals of the connection's checks; of a scope, in ordinary ones.
         calm: Time without a change after which the final state is notified; at least `calm_rounds`. Also how long

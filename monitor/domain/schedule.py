@@ -12,7 +12,6 @@ import heapq
 import itertools
 from collections.abc import Container, Iterable, Iterator
 from datetime import UTC, datetime, timedelta
-from functools import lru_cache
 
 from monitor.domain.connections import Connection
 from monitor.domain.expiry.interval import next_informative_check
@@ -22,8 +21,6 @@ from monitor.domain.reasons import UPSTREAM, Health
 from monitor.domain.replies.token_life import TokenSays
 from monitor.domain.states import ConnectionState
 from monitor.errors import Reason
-
-_PHASES_KEPT = 16_384
 
 # The grid's origin; any fixed instant would do.
 ORIGIN = datetime(2000, 1, 1, tzinfo=UTC)
@@ -95,7 +92,7 @@ def next_check_in(
         At least one second; at least the re-check pause for an extra check.
     """
     gap = _regular_gap(connection, policy)
-    regular = _until_regular(connection, state, now, policy, at_least=gap)
+    regular = on_grid = _until_regular(connection, state, now, policy, at_least=gap)
     if state.pending is not None:
         return max(SHORTEST, _until_confirmed(connection, state, now, policy, regular))
     lasts_at = lasting_at(connection, state, policy)
@@ -103,7 +100,8 @@ def next_check_in(
         # One more check when the platform's trouble has lasted long enough to be notified, if it still lasts.
         regular = min(regular, max(lasts_at + CROSSED_BY - now, gap))
     least = _least_gap(policy)
-    for wait in itertools.chain(_extras(connection, state, now, policy, verdict_reason), [due - now + _AFTER_DUE for due in reminders]):
+    extras = _extras(connection, state, now, policy, verdict_reason, on_grid)
+    for wait in itertools.chain(extras, [due - now + _AFTER_DUE for due in reminders]):
         if least <= wait < regular:
             regular = wait
     return max(SHORTEST, regular)
@@ -130,11 +128,12 @@ def _pause_before_extra(connection: Connection, policy: Policy) -> timedelta:
     return max(_recheck_pause(connection, policy), _least_gap(policy))
 
 
-def _extras(connection: Connection, state: ConnectionState, now: datetime, policy: Policy, reason: Reason | None) -> Iterator[timedelta]:
-    """Return the waits after which an extra check is useful."""
+def _extras(
+    connection: Connection, state: ConnectionState, now: datetime, policy: Policy, reason: Reason | None, regular: timedelta
+) -> Iterator[timedelta]:
     if state.pending_cause is not None and state.pending_cause.last_at == state.last_check_at:
         yield _pause_before_extra(connection, policy)
-    if not _was_regular(connection, state, now, policy):
+    if not _was_regular(connection, state, policy, regular):
         return
     if reason in _RETRIED or state.pending_cause is not None:
         yield _pause_before_extra(connection, policy)
@@ -171,21 +170,18 @@ def _until_regular(connection: Connection, state: ConnectionState, now: datetime
     return regular_at(connection, state, now + at_least, policy) - now
 
 
-def _was_regular(connection: Connection, state: ConnectionState, now: datetime, policy: Policy) -> bool:
-    """Whether the check that just ended was a regular one: an extra check is not followed by another."""
+def _was_regular(connection: Connection, state: ConnectionState, policy: Policy, regular: timedelta) -> bool:
+    """Whether the check that just ended was a regular one, as is that after *regular*: an extra check is not followed by another."""
     every = pace(connection, state, policy)
-    late = (now - ORIGIN - phase_of(connection) * every) % every
-    return late <= min(PUNCTUAL, every / 2)
+    return -regular % every <= min(PUNCTUAL, every / 2)
 
 
 def _recheck_pause(connection: Connection, policy: Policy) -> timedelta:
     """Return the pause before a re-check: two to four thirds of `recheck`, to spread the load."""
-    share = phase("recheck\x1f" + "\x1f".join(connection.key))
-    return policy.recheck * (2 + 2 * share) / 3
+    return policy.recheck * (2 + 2 * phase("recheck\x1f" + "\x1f".join(connection.key))) / 3
 
 
 def _least_gap(policy: Policy) -> timedelta:
-    """Return the minimum time between a check and an extra one."""
     return max(policy.recheck, policy.spacing)
 
 
@@ -196,12 +192,7 @@ def _regular_gap(connection: Connection, policy: Policy) -> timedelta:
 
 def phase_of(connection: Connection) -> float:
     """Where in its interval a connection is checked, from 0 to 1: the same in every process."""
-    return _phase_of_key(connection.key)
-
-
-@lru_cache(maxsize=_PHASES_KEPT)
-def _phase_of_key(key: tuple[str, str, str]) -> float:
-    return phase("\x1f".join(key))
+    return phase("\x1f".join(connection.key))
 
 
 class DueQueue:
@@ -209,7 +200,7 @@ class DueQueue:
 
     def __init__(self) -> None:
         self._heap: list[tuple[float, int, int]] = []
-        self._due: dict[int, tuple[float, int]] = {}
+        self._due: dict[int, tuple[float, int, int]] = {}
         self._order = 0
 
     def __len__(self) -> int:
@@ -221,8 +212,8 @@ class DueQueue:
     def put(self, connection_id: int, due: float) -> None:
         """Make *connection_id* due at *due*; replaces its previous due time."""
         self._order += 1
-        self._due[connection_id] = (due, self._order)
-        heapq.heappush(self._heap, (due, self._order, connection_id))
+        entry = self._due[connection_id] = (due, self._order, connection_id)
+        heapq.heappush(self._heap, entry)
 
     def discard(self, connection_id: int) -> None:
         """Remove *connection_id* if it is queued."""
@@ -259,7 +250,7 @@ class DueQueue:
                 self.put(connection_id, due)
 
     def _skip_moved(self) -> None:
-        while self._heap and self._due.get(self._heap[0][2]) != self._heap[0][:2]:
+        while self._heap and self._due.get(self._heap[0][2]) is not self._heap[0]:
             heapq.heappop(self._heap)
 
 

@@ -164,6 +164,7 @@ class ConnectionState:
         permissions_accepted_at: when the loss was accepted that was taken over last (`acceptance`).
         loss_accepted: the last loss of permissions ended because it was accepted, not because they came back.
         last_successful_post_at, last_error: the last post that succeeded, and the last posting error, by the API's clock.
+        contradicted_at: of the failed checks in a row: the last post that succeeded before one of them, by the API's clock.
         server_ahead: by how much the API's clock is ahead of ours, as its last answers showed; zero when the clocks agree.
         explained_error_at: when the last posting error occurred that a failure or a scope incident explains.
         token_sightings: checks and listings in a row that agree about the token.
@@ -202,6 +203,7 @@ class ConnectionState:
     loss_accepted: bool = False
     last_successful_post_at: datetime | None = None
     last_error: LastError | None = None
+    contradicted_at: datetime | None = None
     server_ahead: timedelta = timedelta(0)
     explained_error_at: datetime | None = None
     token: TokenBelief = TokenBelief()
@@ -227,7 +229,10 @@ class ConnectionState:
     def suspected_false_negative(self) -> bool:
         """Whether the test may be wrong: a post succeeded between two failed checks with the present cause, and none failed since."""
         posted, failed_at, evidence_at = self.last_successful_post_at, self.first_failed_at, self.last_evidence_at
-        if posted is None or failed_at is None or evidence_at is None or self.by_our_clock(posted) > evidence_at:
+        if posted is not None and evidence_at is not None and self.by_our_clock(posted) > evidence_at:
+            # A newer post may follow a repair; what an earlier one has shown stays.
+            posted = self.contradicted_at
+        if posted is None or failed_at is None:
             return False
         if self.failure is not None and self.failure.cause_since is not None:
             failed_at = max(failed_at, self.failure.cause_since)

@@ -89,7 +89,8 @@ def is_flapping(connection: Connection, state: ConnectionState, now: datetime, p
     if state.pending is None and seen_at - state.changes[-1] >= policy.flap.calm_for(connection.interval):
         return False
     recent = sum(1 for change in state.changes if change > now - policy.flap.window_for(connection.interval))
-    return flapping or recent >= policy.flap.changes
+    # A repair is told as one, whatever was before it.
+    return flapping or (recent >= policy.flap.changes and state.health.broken)
 
 
 def _ends_staleness(state: ConnectionState) -> bool:

@@ -2,8 +2,8 @@
 The usual case of a check: a working connection still works, its token lasts as believed, and nothing is pending.
 
 `steady` comes to the very state that the full evaluation (`evaluation.evaluate_check`) comes to, at a fraction of its cost, or
-declines; `count_passed` does the same for a scope that counts checks. Such a check writes its row of history only: no state document
-and no version. `resumed` brings a stored state up to date with the newest row.
+declines; `steady_listing` does the same for a row of a list, `count_passed` for a scope that counts checks. Such a check writes its row
+of history only, such a row nothing: no state document and no version. `resumed` brings a stored state up to date with the newest check.
 
 A stored document is a day old at most, and its interval of the token's end is less than twice as wide as the one in memory: the
 first check of a day, and one that halves the interval, are not steady.
@@ -14,14 +14,14 @@ from datetime import datetime, timedelta
 from monitor.domain.connections import Connection
 from monitor.domain.copies import replace
 from monitor.domain.events import FINE
-from monitor.domain.expiry import levels
-from monitor.domain.expiry.estimate import GRACE, NULLS_THAT_CLEAR, disagree, has_estimate, is_artefact, window
+from monitor.domain.expiry import estimate, levels
 from monitor.domain.expiry.interval import DATE_STEP, Interval, end_of, printed_by, with_skew
 from monitor.domain.expiry.model import Rounding, TokenBelief
 from monitor.domain.health import MAX_CLOCK_LEAD, with_server_clock
 from monitor.domain.policy import ExpiryPolicy, Policy, ScopePolicy
 from monitor.domain.reasons import Health
-from monitor.domain.replies.checks import Observation, Reply
+from monitor.domain.replies.checks import LastError, Observation, Reply
+from monitor.domain.replies.listings import ListedConnection
 from monitor.domain.replies.token_life import TokenLife, TokenSays
 from monitor.domain.scopes.api import bucket_width
 from monitor.domain.scopes.state import Bucket, RecoveryWindow, ScopeState
@@ -60,8 +60,47 @@ def steady(
         last_detail=detail,
         token=token,
         token_sightings=state.token_sightings + 1,
-        next_evaluation_at=_next_evaluation_at(connection, token, at, policy, expiry, watching_since=at),
+        next_evaluation_at=_next_evaluation_at(connection, token, at, policy, expiry, since=at),
     )
+
+
+def steady_listing(
+    connection: Connection,
+    state: ConnectionState,
+    row: ListedConnection,
+    at: datetime,
+    policy: Policy,
+    *,
+    server_at: datetime | None,
+    since: datetime,
+) -> ConnectionState | None:
+    """
+    Return the state after *row* of a list, which came *at* our clock with the `Date` *server_at*; None as for `steady`.
+
+    *since*: the later of the last evidence and the moment since when the connection is checked without a gap.
+    """
+    named = (row.username or state.username, row.display_name or state.display_name) == (state.username, state.display_name)
+    posts = _no_other_post(state, row.last_successful_post_at, row.last_error, at)
+    calm = _is_calm(connection, state, at, policy) and _same_day(state.last_check_at, at)
+    if not (named and posts and calm) or with_server_clock(state, at, server_at) is not state:
+        return None
+    expiry = policy.expiry_for(connection.platform)
+    token, change = estimate.apply_listing(state.token, row, at=at, server_at=server_at, platform=connection.platform, policy=expiry)
+    next_at = _next_evaluation_at(connection, token, at, policy, expiry, since=since)
+    confirmed = change is None and _is_confirmed(state.token, token) and next_at > at
+    if not confirmed or not _lasts(token, connection.platform, at, expiry) or _publishing_fails(state, at, policy):
+        return None
+    return replace(state, token=token, token_sightings=state.token_sightings + 1, next_evaluation_at=next_at)
+
+
+def _is_confirmed(belief: TokenBelief, token: TokenBelief) -> bool:
+    """Whether *token* says no more than *belief* did, but for a slightly narrower interval."""
+    before, after = estimate.window_from_text(belief), estimate.window_from_text(token)
+    jitter = abs(token.server_ahead - belief.server_ahead)
+    if (before and _order(before.width)) != (after and _order(after.width)) or jitter > _CLOCK_JITTER:
+        return False
+    kept = replace(belief, observed_at=token.observed_at, server_ahead=token.server_ahead)
+    return token == replace(kept, earliest_at=token.earliest_at, latest_at=token.latest_at)
 
 
 def _is_calm(connection: Connection, state: ConnectionState, at: datetime, policy: Policy) -> bool:
@@ -107,22 +146,25 @@ def _says_nothing_new(connection: Connection, state: ConnectionState, reply: Rep
     granted = reply.permissions
     if granted and (granted != state.permissions or not set(connection.require_permissions) <= set(granted)):
         return False
-    latest = at + state.server_ahead + MAX_CLOCK_LEAD
-    posted, previous = reply.last_successful_post_at, state.last_successful_post_at
+    return _no_other_post(state, reply.last_successful_post_at, reply.last_error, at)
+
+
+def _no_other_post(state: ConnectionState, posted: datetime | None, error: LastError | None, at: datetime) -> bool:
+    """Whether the last successful post and the last posting error of an answer are those that are known."""
+    latest, previous = at + state.server_ahead + MAX_CLOCK_LEAD, state.last_successful_post_at
     if posted is not None and posted <= latest and (previous is None or posted > previous):
         return False
-    error = reply.last_error
     return error is None or (error == state.last_error and (error.occurred_at is None or error.occurred_at <= latest))
 
 
 def _token(connection: Connection, belief: TokenBelief, reply: Reply, observation: Observation, rounding: Rounding) -> TokenBelief | None:
     """Return the belief after a reply that confirms it; None for any other."""
-    life = _NO_LIFE if is_artefact(belief.status, connection.platform) else reply.token
+    life = _NO_LIFE if estimate.is_artefact(belief.status, connection.platform) else reply.token
     if life.says is not belief.says:
         return None
     if life.says is TokenSays.LEFT:
         return _narrowed(belief, life, observation, rounding)
-    if life.says is not TokenSays.NOTHING or belief.nulls != NULLS_THAT_CLEAR or belief.disagrees or belief.unit is not None:
+    if life.says is not TokenSays.NOTHING or belief.nulls != estimate.NULLS_THAT_CLEAR or belief.disagrees or belief.unit is not None:
         return None
     if not (belief.expired_at is belief.earliest_at is belief.latest_at is None):
         return None
@@ -137,11 +179,11 @@ def _narrowed(belief: TokenBelief, life: TokenLife, observation: Observation, ro
     if life.unit != belief.unit or (Rounding.FLOOR if life.below else rounding) is not belief.rounding or with_skew(at, server_at):
         return None
     ahead = timedelta(0) if server_at is None else server_at + DATE_STEP / 2 - at
-    if abs(ahead - belief.server_ahead) > _CLOCK_JITTER or (exact_at is not None and exact_at + GRACE < at):
+    if abs(ahead - belief.server_ahead) > _CLOCK_JITTER or (exact_at is not None and exact_at + estimate.GRACE < at):
         return None
     before = Interval(belief.earliest_at, belief.latest_at)
     ends = before.intersect(end_of(life, printed_by(observation.sent_at, at, server_at), rounding))
-    if ends is None or _order(ends.width) != _order(before.width) or disagree(exact_at, ends) is not belief.disagrees:
+    if ends is None or _order(ends.width) != _order(before.width) or estimate.disagree(exact_at, ends) is not belief.disagrees:
         return None
     return replace(belief, earliest_at=ends.earliest_at, latest_at=ends.latest_at, observed_at=at, server_ahead=ahead)
 
@@ -155,10 +197,10 @@ def _lasts(token: TokenBelief, platform: str, at: datetime, policy: ExpiryPolicy
     """Whether the token is far from every threshold, and no renewal of it is overdue."""
     if token.status in ("expired", "expiring_soon") or levels.renewal_overdue(token, at, policy):
         return False
-    ends = window(token)
-    if ends is None or not policy.thresholds or not has_estimate(token.status, platform, policy):
+    ends = estimate.window(token)
+    if ends is None or not policy.thresholds or not estimate.has_estimate(token.status, platform, policy):
         return True
-    if ends[1] + GRACE <= at:
+    if ends[1] + estimate.GRACE <= at:
         return False
     return ends[1] - at > max(policy.thresholds) or levels.auto_renewing(token)
 
@@ -170,10 +212,10 @@ def _publishing_fails(state: ConnectionState, at: datetime, policy: Policy) -> b
 
 
 def _next_evaluation_at(
-    connection: Connection, token: TokenBelief, at: datetime, policy: Policy, expiry: ExpiryPolicy, *, watching_since: datetime
+    connection: Connection, token: TokenBelief, at: datetime, policy: Policy, expiry: ExpiryPolicy, *, since: datetime
 ) -> datetime:
-    """Return when a connection that was checked *at* becomes stale, or its token comes near a threshold."""
-    first = max(at, watching_since) + policy.stale_for(connection.interval)
+    """Return when, after *at*, a connection without evidence *since* then becomes stale, or its token comes near a threshold."""
+    first = since + policy.stale_for(connection.interval)
     for moment in levels.crossings(token, expiry):
         if at < moment < first:
             first = moment
@@ -203,7 +245,7 @@ def count_passed(scope: ScopeState, observation: Observation, policy: ScopePolic
         buckets = tuple(bucket for bucket in buckets if bucket.at > horizon)
     last = buckets[-1] if buckets else None
     if last is not None and at - last.at < bucket_width(policy, window):
-        buckets = (*buckets[:-1], Bucket(last.at, last.attempts + 1, last.bad, last.crashed, last.first_id, last.last_id))
+        buckets = (*buckets[:-1], replace(last, attempts=last.attempts + 1))
     else:
         buckets = (*buckets, Bucket(at, 1))
     number = observation.connection_id
@@ -211,7 +253,7 @@ def count_passed(scope: ScopeState, observation: Observation, policy: ScopePolic
         recovery = RecoveryWindow(at, 1, 0, number, answered=True)
     else:
         several = recovery.several or number != recovery.first_id
-        recovery = RecoveryWindow(recovery.since, recovery.good + 1, recovery.bad, recovery.first_id, several, answered=True)
+        recovery = replace(recovery, good=recovery.good + 1, several=several, answered=True)
     return replace(scope, buckets=buckets, recovery=recovery)
 
 
@@ -243,5 +285,5 @@ def with_next_evaluation(connection: Connection, state: ConnectionState, policy:
     if at is None or state.next_evaluation_at is None or not _is_calm(connection, state, at, policy):
         return state
     expiry = policy.expiry_for(connection.platform)
-    next_at = _next_evaluation_at(connection, state.token, at, policy, expiry, watching_since=watching_since)
+    next_at = _next_evaluation_at(connection, state.token, at, policy, expiry, since=max(at, watching_since))
     return state if next_at == state.next_evaluation_at else replace(state, next_evaluation_at=next_at)

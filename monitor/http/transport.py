@@ -355,7 +355,6 @@ class _Connection(asyncio.Protocol):
         self._reset()
 
     def _reset(self) -> None:
-        """Forget the last response."""
         self._received = 0
         self._head = 0
         self._size = 0

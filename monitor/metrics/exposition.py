@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from functools import lru_cache
 from itertools import chain
+from math import ceil
 from operator import is_
 
 from monitor.clock import EPOCH
@@ -202,8 +203,10 @@ def _token_end(token: TokenBelief) -> tuple[int | None, int]:
         at = estimate.best_estimate(token)
         return (None if at is None else int(at.timestamp())), 0
     earliest = ends[0].timestamp()
-    half = (ends[1].timestamp() - earliest) / 2 if ends[1] is not ends[0] else 0
-    return int(earliest + half), -int(-half // 1)
+    if ends[1] is ends[0]:
+        return int(earliest), 0
+    half = (ends[1].timestamp() - earliest) / 2
+    return int(earliest + half), ceil(half)
 
 
 def _info_labels(view: ConnectionView) -> str:

@@ -222,7 +222,6 @@ def _links(notification: Notification, connection: Connection | None, identity: 
 
 
 def _details(notification: Notification) -> dict[str, Any]:
-    """Return the members that only some types have."""
     facts = notification.facts
     details: dict[str, Any] = {}
     if notification.type in _TOKEN_TYPES or facts.expires_at is not None:

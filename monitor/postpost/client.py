@@ -179,7 +179,6 @@ class ApiClient:
     def _parse(
         self, parse: Callable[[bytes], T], response: Response, sent_at: datetime, at: datetime, *, method: str, user_id: str, limit: int
     ) -> ApiResult[T]:
-        """Return the result that *response* means."""
         date = response.headers.get("date")
         server_at = http_date(date) if date else None
         now = server_at or at
@@ -232,7 +231,6 @@ class ApiClient:
         return request
 
     def _build(self) -> Transport:
-        """Make a new transport."""
         if self._closed:
             raise ApiError(Reason.MONITOR_INTERNAL, "the client of this account is closed")
         self._transport = Transport(

@@ -17,6 +17,7 @@ from monitor.state.registry import Registry
 
 _log = get_logger(__name__)
 _PROBE_EVERY_SECONDS = 5.0
+_STORAGE_FAILED_AFTER = timedelta(seconds=3)
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,8 +67,10 @@ class Watchdog:
         loops: Callable[[], Sequence[WatchedLoop]],
         on_clock_jump: Callable[[], None],
         limits: WatchdogLimits,
+        outbox_needed: Callable[[], bool] = lambda: True,
     ) -> None:
         self._registry = registry
+        self._outbox_needed = outbox_needed
         self._database = database
         self._metrics = metrics
         self._clock = clock
@@ -88,7 +91,9 @@ class Watchdog:
         self._probe.probe()
         # Before the database is read: a read may take long, and says nothing of the loops.
         self._report()
-        if self._database.storage_up:
+        if not self._outbox_needed():
+            self._registry.set_outbox({})
+        elif self._database.storage_up:
             try:
                 async with asyncio.timeout(self._limits.rest):
                     self._registry.set_outbox(await self._database.read(read_outbox))
@@ -143,8 +148,8 @@ class Watchdog:
         self._registry.storage_up = not failing
         since = self._database.failing_since or self._clock.now()
         self._registry.storage_failure = StorageFailure(since, self._database.failure) if failing else None
-        # What has ended the writer ends the process, which says so.
-        if failing == self._storage_failing or (failing and self._database.failing_since is None):
+        # Not for the moment until a node that was replaced learns of it, and ends.
+        if failing == self._storage_failing or (failing and self._clock.now() - since < _STORAGE_FAILED_AFTER):
             return
         self._storage_failing = failing
         if failing:

@@ -51,6 +51,7 @@ class Summary(ApiDocument):
     suspectedScopes: Annotated[list[shapes.SuspectedScopeFacts], Field(description="scopes that seem to fail, without an incident yet")]
     silences: Annotated[list[shapes.SilenceSummary], Field(description="silences of operators that are not over")]
     receivers: dict[str, shapes.Receiver]
+    heartbeat: Annotated[shapes.HeartbeatFacts | None, Field(description="null: none is configured, or none was due yet")]
 
 
 class ApiConnection(shapes.ConnectionFacts):

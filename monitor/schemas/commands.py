@@ -1,7 +1,7 @@
 """What each verb prints with `--json`, as types for JSON Schema and tests. A removed key increases `facts.VERSION`."""
 
 import json
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from pydantic import Field
 from typing_extensions import TypedDict
@@ -22,6 +22,7 @@ from monitor.schemas.shapes import (
     Delivery,
     Details,
     ForecastNotification,
+    HeartbeatFacts,
     Identity,
     Incident,
     Moment,
@@ -77,6 +78,7 @@ class StatusDocument(Dated):
     scopeIncidents: list[ScopeIncident]
     suspectedScopes: Annotated[list[SuspectedScopeFacts], Field(description="scopes that seem to fail, without an incident yet")]
     receivers: dict[str, Receiver]
+    heartbeat: Annotated[HeartbeatFacts | None, Field(description="null: none is configured, or none was due yet")]
     connections: Annotated[list[StatusConnection], Field(description="the worst first")]
 
 
@@ -374,7 +376,7 @@ class ClusterNode(TypedDict):
     """One node of a cluster."""
 
     node: str
-    state: Annotated[str, Field(description="working, drained, pages only, other configuration, or lost")]
+    state: Literal["working", "unfit", "drained", "pages only", "other configuration", "lost"]
     host: str
     url: str | None
     version: str

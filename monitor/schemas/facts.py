@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from monitor.domain.states import ConnectionState
     from monitor.domain.uptime import Uptime
     from monitor.domain.views.handling import Handling
-    from monitor.domain.views.snapshot import IncidentView, OutboxView, Snapshot, SuspectedScope
+    from monitor.domain.views.snapshot import HeartbeatView, IncidentView, OutboxView, Snapshot, SuspectedScope
     from monitor.errors import DeliveryReason
     from monitor.schemas import shapes
 
@@ -195,6 +195,11 @@ def receiver(outbox: OutboxView) -> shapes.Receiver:
         "disabled": outbox.disabled,
         "refusing": outbox.refusing,
     }
+
+
+def heartbeat(view: HeartbeatView | None) -> shapes.HeartbeatFacts | None:
+    """The heartbeats; None without any."""
+    return None if view is None else {"problem": view.problem or None, "acceptedAt": iso(view.accepted_at)}
 
 
 def check(row: CheckRow) -> shapes.Check:

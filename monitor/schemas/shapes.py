@@ -238,6 +238,13 @@ class Receiver(TypedDict):
     refusing: Annotated[bool, Field(description="it refuses every message")]
 
 
+class HeartbeatFacts(TypedDict):
+    """The heartbeats to an outside monitor."""
+
+    problem: Annotated[str | None, Field(description="why the last one was withheld or not accepted; null: it was accepted")]
+    acceptedAt: Annotated[Moment | None, Field(description="when one was accepted last, as far as is known")]
+
+
 class MaybeIdentity(TypedDict):
     """The requested connection; all but the id is null when it is not watched."""
 

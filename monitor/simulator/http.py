@@ -146,7 +146,6 @@ def is_local(remote: str | None) -> bool:
 
 
 def _raw(response: web.Response) -> tuple[bytes, bytes]:
-    """The head and the body of *response* as bytes."""
     body = _body(response)
     lines = [f"HTTP/1.1 {response.status} {HTTPStatus(response.status).phrase}"]
     lines += [f"{name}: {value}" for name, value in response.headers.items() if name.lower() != "content-length"]

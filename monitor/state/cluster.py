@@ -7,12 +7,12 @@ from functools import partial
 from typing import cast
 
 from monitor.clock import Clock
-from monitor.db import Reader, Store, read_connections, read_states
+from monitor.db import Reader, Store, last_notifications, read_connections, read_states
 from monitor.db.cluster.findings import FindingsRow, put_board, put_findings, read_board, read_scope_rows, take_findings
 from monitor.domain.cluster.findings import Board, Finding
 from monitor.domain.connections import Connection
 from monitor.domain.evaluation import Evaluation
-from monitor.domain.events import REMOVED
+from monitor.domain.events import REMOVED, EventType, IncidentRef, Topic
 from monitor.domain.replies.checks import Observation, Verdict
 from monitor.domain.scopes import platform as platform_scope
 from monitor.domain.scopes.api import is_bad
@@ -103,6 +103,8 @@ class AccountRegistry(Registry):
         self.scope_versions |= {key: version for key, (version, _) in rows.scopes.items()}
         self._commit_scopes({key: scope for key, (_, scope) in rows.scopes.items()})
         self._evaluated_version = -1
+        for notice in rows.notices:
+            self.add_notice(notice)
         self.set_connections(rows.connections, account=account)
 
     def forget(self, account: str) -> None:
@@ -176,12 +178,14 @@ class AccountRegistry(Registry):
 
 
 class AccountRows:
-    """The rows of one account: its connections, and states and scopes with their versions."""
+    """The rows of one account: its connections, states and scopes with their versions, and notices."""
 
     def __init__(self, reader: Reader, account: str) -> None:
         self.connections = read_connections(reader, account=account)
         self.states = read_states(reader, account)
         self.scopes = {key: row for key, row in read_scope_rows(reader).items() if key.account == account and key.kind != GROUP}
+        last = last_notifications(reader, EventType.INVENTORY_CHANGED)
+        self.notices = [one for one in last if ScopeKey.parse(one.incident.subject).account == account]
 
 
 def follow(registry: AccountRegistry, board: Board, store: Store) -> None:
@@ -230,9 +234,14 @@ class NodeUnit(UnitOfWork):
         self._findings.append(Finding(0, account, user_id, observation.at, verdict.reason, verdict.detail))
 
     def record_outage(self, outage: ScopeState, notified: Collection[str]) -> None:
-        """Record an incident of the storage, of which another node may have recorded one before."""
-        row = read_scope_rows(self._store).get(STORAGE)
-        self._scope_versions[STORAGE] = row[0] if row is not None else 0
+        """Record an incident of the storage; of one that another node has recorded, the receivers *notified* get the end that it did not tell."""
+        self._scope_versions[STORAGE], stored = read_scope_rows(self._store).get(STORAGE, (0, clear(STORAGE)))
+        if stored.topic.number == outage.topic.number:
+            outbox = self._store.outbox
+            incident = IncidentRef(Topic.SCOPE, str(STORAGE), stored.topic.number, self.now())
+            notified = set(notified).difference(outbox.receivers_notified(outbox.key_of(incident) or ""))
+            if not notified:
+                return
         super().record_outage(outage, notified)
 
     def note_relisted(self, account: str) -> None:

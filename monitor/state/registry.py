@@ -14,7 +14,7 @@ from monitor.db import (
     Reader,
     accepted_losses,
     acks_of_open,
-    list_notifications,
+    last_notifications,
     read_connections,
     read_meta,
     read_outbox,
@@ -34,6 +34,7 @@ from monitor.domain.scopes.key import ACCOUNT, ScopeKey
 from monitor.domain.states import ConnectionState
 from monitor.domain.views.snapshot import (
     ConnectionView,
+    HeartbeatView,
     IncidentView,
     OutboxView,
     Snapshot,
@@ -51,8 +52,6 @@ if TYPE_CHECKING:
 
 # How long the alert about a loss lasts, which belongs to no incident.
 NOTICE_STANDS = timedelta(hours=1)
-# Among so many of the last notifications those notices are sought at the start.
-_NOTICES_SOUGHT = 200
 _log = get_logger(__name__)
 LONGEST_PAUSE_SECONDS = 90.0
 FIRST_LIST_WITHIN_SECONDS = 900.0
@@ -68,6 +67,7 @@ class Registry(Engine):
         on_unrouted: called for each of them, on the writer thread.
         make_unit: makes the unit of work of a transaction, where it is another one than usual.
         storage_failure: why the database takes no writes, and since when; None while it does.
+        heartbeat: the heartbeats, as the worker found them.
     """
 
     config: EvaluationConfig
@@ -89,6 +89,7 @@ class Registry(Engine):
         self.on_unrouted: Callable[[], None] = lambda: None
         self.make_unit: Callable[[Store], Any] | None = None
         self.storage_failure: StorageFailure | None = None
+        self.heartbeat: HeartbeatView | None = None
         self._continuity = Continuity(clock)
         self._next_checks: dict[int, float] = {}
         self._listed: set[str] = set()
@@ -105,8 +106,8 @@ class Registry(Engine):
         self.scope_versions = {scope.key: version for version, scope in scopes.values()}
         self.restore({number: state for number, (_, state) in states.items()}, [scope for _, scope in scopes.values()])
         self._load_settings(reader)
-        for row in reversed(list_notifications(reader, limit=_NOTICES_SOUGHT)):
-            self.add_notice(row.notification)
+        for notification in last_notifications(reader, EventType.INVENTORY_CHANGED):
+            self.add_notice(notification)
 
     def _load_settings(self, reader: Reader) -> None:
         self.rounding_evidence = decode_rounding(read_meta(reader, self.rounding_key()))
@@ -144,7 +145,7 @@ class Registry(Engine):
 
     def use_config(self, config: EvaluationConfig) -> None:
         """Replace the configuration, as a reload does; names of the API in it are looked up."""
-        self._written, self._names = config, {}
+        self._written, self._names, self.heartbeat = config, {}, None
         self.set_config(config)
         self.find_names()
 
@@ -298,6 +299,7 @@ class Registry(Engine):
             suspected=tuple(view for scope in self.scopes().values() if (view := suspected_scope(scope)) is not None),
             controls=self.controls,
             storage_failure=self._storage_failure(now),
+            heartbeat=self.heartbeat,
             notices=tuple(notice for notice in self._notices.copy().values() if now - notice.at < NOTICE_STANDS),
         )
 

@@ -33,7 +33,7 @@ _BY_REASON: dict[Reason, str] = {
     Reason.API_UNAUTHORIZED: "Put a valid API key into the account's key file and reload.",
     Reason.API_FORBIDDEN: "Check the account's plan with PostPost.",
     Reason.WORKSPACE_FORBIDDEN: "Ask PostPost to switch on workspace access for this key.",
-    Reason.USER_NOT_MANAGED: "Correct the account's user_id, or attach the user again.",
+    Reason.USER_NOT_MANAGED: "Attach the user again on the PostPost dashboard; if the account's user_id names it, check that id.",
     Reason.USER_ID_INVALID: "Correct the account's user_id.",
     Reason.API_THROTTLED: "Lower requests_per_second or raise the interval.",
     Reason.API_DNS_FAILED: _NETWORK,

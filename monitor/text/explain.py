@@ -213,7 +213,6 @@ def _names(permissions: Iterable[str]) -> str:
 
 
 def _flapping_and_staleness(report: ConnectionReport, now: datetime, policy: Policy) -> Iterator[str]:
-    """Flapping and staleness."""
     state, flap, interval = report.state, policy.flap, report.connection.interval
     window = flap.window_for(interval)
     recent = sum(1 for change in state.changes if change > now - window)

@@ -9,7 +9,7 @@ from monitor.domain.connections import ID_LIMIT, Connection
 from monitor.domain.events import Topic
 from monitor.domain.expiry import levels
 from monitor.domain.reasons import Health
-from monitor.domain.scopes.key import ScopeKey
+from monitor.domain.scopes.key import USER, ScopeKey
 from monitor.domain.states import ConnectionState
 from monitor.domain.views.status import DisplayStatus
 from monitor.redaction import JOINERS, joins
@@ -45,21 +45,27 @@ def scope_name(key: ScopeKey, users: Mapping[str, str]) -> str:
     return one_line("/".join(part for part in (key.name, users.get(key.user, key.user)) if part), 120)
 
 
+def kind_word(key: ScopeKey) -> str:
+    """The kind of a scope; `users` for all managed users of an account."""
+    return "users" if key.kind == USER and not key.user else key.kind
+
+
 def scope_text(key: ScopeKey, users: Mapping[str, str]) -> str:
     """A scope as the subject of a sentence; *users* are names of managed users by id."""
-    return _SCOPES.get(key.kind, "{name}").format(name=scope_name(key, users), platform=platform_name(key.platform))
+    return _SCOPES.get(kind_word(key), "{name}").format(name=scope_name(key, users), platform=platform_name(key.platform))
 
 
 def title_of(subject: str, users: Mapping[str, str]) -> str:
     """The incident of a scope as one clause; *users* are names of managed users by id."""
     key = ScopeKey.parse(subject)
-    return _TITLES.get(key.kind, "{name}").format(name=scope_name(key, users), platform=platform_name(key.platform))
+    return _TITLES.get(kind_word(key), "{name}").format(name=scope_name(key, users), platform=platform_name(key.platform))
 
 
 _SCOPES = {
     "api": "the PostPost API",
     "account": "the account {name}",
     "user": "the managed user {name}",
+    "users": "the managed users of {name}",
     "group": "{platform} of {name}",
     "platform": "{platform}",
     "storage": "the database",
@@ -72,6 +78,7 @@ _TITLES = {
     "api": "The PostPost API does not respond",
     "account": "The API rejects the account {name}",
     "user": "The API rejects the managed user {name}",
+    "users": "The API rejects all managed users of {name}",
     "group": "Multiple {platform} connections of {name} are failing",
     "platform": "Multiple {platform} connections are failing",
     "storage": "The monitor cannot use its database",

@@ -16,6 +16,10 @@ from monitor.domain.views.snapshot import OutboxView
 from monitor.text.durations import span
 
 _MISSED_ROUNDS = 3
+_NOTHING_WATCHED = "no connection is watched"
+_NEVER_CONCLUSIVE = "no check was ever conclusive"
+NO_EVIDENCE_YET = frozenset({_NOTHING_WATCHED, _NEVER_CONCLUSIVE})
+"""Problems that are usual until the first round of checks."""
 _LOGGED_AGAIN_AFTER = timedelta(days=1)
 
 
@@ -32,8 +36,8 @@ def has_no_recent_evidence(watched: Iterable[tuple[Connection, ConnectionState]]
             return ""
         newest = evidence_at if newest is None else max(newest, evidence_at)
     if not count:
-        return "no connection is watched"
-    return "no check was ever conclusive" if newest is None else f"no check was conclusive for {span(now - newest)}"
+        return _NOTHING_WATCHED
+    return _NEVER_CONCLUSIVE if newest is None else f"no check was conclusive for {span(now - newest)}"
 
 
 def is_unreachable(outbox: Mapping[str, OutboxView], routes: Sequence[Route], receivers: Sequence[ReceiverRule]) -> str:

@@ -32,4 +32,4 @@ def connections_lost(vanished: int, known: int) -> str:
 
 def owner_listed(user: str, connections: int) -> str:
     """The account's owner is among his own managed users."""
-    return f"the managed user {user} is the owner of the account; {count(connections, 'connection')} watched twice until now"
+    return f"the managed user {user} is the owner of the account; {count(connections, 'connection')} watched twice until now, and once from now on"

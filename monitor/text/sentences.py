@@ -11,7 +11,7 @@ from monitor.domain.silencing.acceptance import ACCEPTED
 from monitor.errors import Reason
 from monitor.text.advice import notification_advice
 from monitor.text.durations import span
-from monitor.text.format import count, full_name, moment, one_line, platform_name, scope_name
+from monitor.text.format import count, full_name, kind_word, moment, one_line, platform_name, scope_name
 from monitor.text.reasons import reason_text
 
 NO_NAMES: Mapping[str, str] = {}
@@ -63,6 +63,9 @@ _KIND_SENTENCES: dict[tuple[str, EventType], str] = {
     ("limit", EventType.API_RECOVERED): "The API no longer limits the requests of all accounts{after}.",
     ("service", EventType.ACCOUNT_FAILED): "The API fails only for the account {name} since {since}: {why}.{affected}",
     ("user", EventType.ACCOUNT_CLOSED): "The managed user {name} is no longer watched: the API no longer lists it.",
+    ("users", EventType.ACCOUNT_FAILED): "The API rejects all managed users of the account {name} since {since}: {why}.{affected}",
+    ("users", EventType.ACCOUNT_RECOVERED): "The API accepts the managed users of the account {name} again{after}.",
+    ("users", EventType.ACCOUNT_CLOSED): "The managed users of the account {name} are no longer watched: the API no longer lists them.",
     ("service", EventType.ACCOUNT_RECOVERED): "The API answers for the account {name} again{after}.",
 }
 
@@ -101,6 +104,7 @@ _OPENING_OF: dict[Topic, EventType] = {
 _SCOPE_OPENINGS = {
     "account": EventType.ACCOUNT_FAILED,
     "user": EventType.ACCOUNT_FAILED,
+    "users": EventType.ACCOUNT_FAILED,
     "rate": EventType.ACCOUNT_FAILED,
     "service": EventType.ACCOUNT_FAILED,
     "group": EventType.GROUP_FAILED,
@@ -126,6 +130,9 @@ def sentence(
     facts = notification.facts
     parts = ["Reminder:"] if facts.reminder else ["Escalated, because it is not acknowledged:"] if facts.escalated_to else []
     parts.append(_template(notification).format_map(_fields(notification, connection, members, users)))
+    if facts.outages:
+        held = "; that it works again is sent when it is stable" if notification.level_to != FINE else ""
+        parts.append(f"It failed {facts.outages} times recently{held}.")
     if facts.first_check and notification.level_to != FINE:
         parts.append("Already failing at the first check." if notification.level_to in _FAILING else "Already so at the first check.")
     parts += _unseen(notification)
@@ -148,7 +155,7 @@ def _unseen(notification: Notification) -> Iterator[str]:
 def _template(notification: Notification) -> str:
     """The sentence by type, scope kind and the way it closed; a reminder repeats the sentence of the opening."""
     kind, closed_why = notification.type, notification.facts.closed_why or ""
-    scope_kind = ScopeKey.parse(notification.incident.subject).kind
+    scope_kind = kind_word(ScopeKey.parse(notification.incident.subject))
     if kind is EventType.REMINDER:
         topic = notification.incident.topic
         if topic is Topic.SCOPE:
@@ -203,14 +210,8 @@ def _fields(
         "failing": f"; the connection is broken since {moment(facts.failed_at)}" if facts.failed_at is not None else "",
         "until": f"; it now expires {_when(notification)}" if facts.expires_at is not None else "",
         "lost": one_line(", ".join(facts.permissions_lost) or notification.detail, _QUOTED),
-        "affected": _affected(facts),
+        "affected": f" {count(facts.affected, 'connection')} affected." if facts.affected is not None else "",
     }
-
-
-def _affected(facts: NotificationFacts) -> str:
-    """How many connections a scope incident affects, and how often the scope failed lately if it flaps."""
-    affected = f" {count(facts.affected, 'connection')} affected." if facts.affected is not None else ""
-    return f"{affected} It failed {facts.outages} times recently." if facts.outages else affected
 
 
 def _scope_name(subject: str, users: Mapping[str, str]) -> str:

@@ -25,6 +25,7 @@ from monitor.text import inventory as inventory_text
 
 _log = get_logger(__name__)
 _BATCH = 200
+_APART_SECONDS = 0.1
 _WORKSPACE = "workspace"
 _WIDE = frozenset({Scope.ACCOUNT, Scope.API})
 
@@ -54,11 +55,13 @@ class Discoverer:
         self._on_change = on_change
         self._inventories: dict[str, Inventory] = {}
         self._user_inventory: Inventory | None = None
+        self._short_users = False
         self._inactive: tuple[str, ...] = ()
         self._own_listing: Listing | None = None
         self._owners: frozenset[str] = frozenset()
         self._failures = 0
-        self._due = clock.monotonic()
+        # All lists at once would hold up the start, and where connections are known there is no hurry.
+        self._due = clock.monotonic() + (config.accounts.index(account) * _APART_SECONDS if self._has_connections() else 0)
 
     async def step(self) -> bool:
         """Read the lists if they are due; returns False: there is never more to do at once."""
@@ -124,9 +127,11 @@ class Discoverer:
         unread = self._user_inventory.platform_ids - set(result.answer.inactive) if result.answer.skipped else frozenset()
         comparison = self._compare(self._user_inventory, unread | set(listed))
         self._user_inventory = comparison.inventory
-        if comparison.short:
+        # By the next list, checks have shown whether the API refuses the missing users: that is one incident, and no notice besides.
+        if self._short_users and comparison.inventory.short_since is not None and not self._all_refused():
             still_listed = comparison.known - len(comparison.inventory.missing)
             await self._notify("", inventory_text.short_users(still_listed, comparison.known), len(comparison.inventory.missing))
+        self._short_users = comparison.short
         await self._remove_users(sorted(comparison.vanished))
         return listed
 
@@ -141,7 +146,8 @@ class Discoverer:
 
     async def _remove_users(self, user_ids: Sequence[str]) -> None:
         """Remove users that are no longer listed, and notify of those that had connections or an open incident."""
-        lost = {user_id: len(self._listed_ids(user_id)) for user_id in user_ids if self._is_watched(user_id)}
+        known = self._all_refused()
+        lost = {user_id: len(self._listed_ids(user_id)) for user_id in user_ids if self._is_watched(user_id) and not known}
         for user_id in user_ids:
             await self._remove_user(user_id)
         if lost:
@@ -153,6 +159,10 @@ class Discoverer:
 
     def _is_watched(self, user_id: str) -> bool:
         return bool(self._listed_ids(user_id)) or self._registry.scope(ScopeKey(USER, self._account.name, user_id)).open
+
+    def _all_refused(self) -> bool:
+        """Whether the incident of all users of the account is open: its end says that they are no longer watched."""
+        return self._registry.scope(ScopeKey(USER, self._account.name)).open
 
     async def _remove_user(self, user_id: str) -> None:
         """Remove the connections that only the list of this user had; without any left, close the user's scope too."""
@@ -168,7 +178,7 @@ class Discoverer:
         await self._record(user_id, result)
         if isinstance(result.answer, ApiError):
             return result.answer
-        if user_id == self._account.user_id:
+        if user_id == self._account.user_id and self._account.discover == _WORKSPACE:
             self._own_listing = result.answer
         if self._is_owner(user_id, result.answer):
             await self._leave_out_owner(user_id)
@@ -195,7 +205,7 @@ class Discoverer:
         self._inventories.pop(user_id, None)
         if doubled:
             await self._change(user_id, frozenset(), doubled)
-            await self._notify(user_id, inventory_text.owner_listed(self._user_name(user_id), len(doubled)), len(doubled), Severity.WARNING)
+            await self._notify(user_id, inventory_text.owner_listed(self._user_name(user_id), len(doubled)), len(doubled), Severity.INFO)
 
     async def _record(self, user_id: str, result: ApiResult[Any]) -> None:
         """Record the result for the scopes above the list: without connections, only lists show a rejected key."""

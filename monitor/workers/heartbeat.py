@@ -1,6 +1,7 @@
 """The heartbeat: a ping to an outside service that alerts when the pings end; sent only while all of the work is done."""
 
 import asyncio
+import contextlib
 from collections.abc import Callable, Iterable
 from datetime import datetime
 from enum import StrEnum
@@ -8,14 +9,15 @@ from functools import partial
 
 from monitor.clock import Clock
 from monitor.config import HeartbeatSettings, Secret
-from monitor.db import Database, Store, read_outbox
+from monitor.db import HEARTBEAT_ACCEPTED, Database, Store, heartbeat_accepted_at, read_outbox
 from monitor.domain.connections import Connection
 from monitor.domain.states import ConnectionState
+from monitor.domain.views.snapshot import HeartbeatView
 from monitor.errors import StoreError
 from monitor.logs import get_logger
 from monitor.notify.sender import Sender
 from monitor.state.registry import Registry
-from monitor.text.heartbeats import has_no_recent_evidence, is_late, is_news, is_unreachable
+from monitor.text.heartbeats import NO_EVIDENCE_YET, has_no_recent_evidence, is_late, is_news, is_unreachable
 
 _WRITE_SECONDS = 10.0
 
@@ -55,6 +57,8 @@ class Heartbeat:
         self._clock = clock
         self._on_result = on_result
         self._logged: tuple[str, datetime] | None = None
+        self._last: datetime | None = None
+        self._begun = False
 
     async def step(self) -> bool:
         """Send a ping unless there is a problem; returns False: there is never more to do at once."""
@@ -65,9 +69,21 @@ class Heartbeat:
             if not response.delivered:
                 outcome, problem = HeartbeatResult.FAILED, f"the ping failed: {response.detail}"
         now = self._clock.now()
+        self._registry.heartbeat = HeartbeatView(problem, await self._accepted_at(now, accepted=not problem))
         self._on_result(outcome, now)
         self._log(outcome, problem, now)
         return False
+
+    async def _accepted_at(self, now: datetime, *, accepted: bool) -> datetime | None:
+        """When one was accepted last, kept over a restart for `status`."""
+        with contextlib.suppress(StoreError, TimeoutError):
+            async with asyncio.timeout(_WRITE_SECONDS):
+                if accepted:
+                    await self._database.write(partial(_note_accepted, now))
+                elif self._last is None:
+                    self._last = await self._database.read(heartbeat_accepted_at)
+        self._last = now if accepted else self._last
+        return self._last
 
     def _log(self, outcome: HeartbeatResult, problem: str, now: datetime) -> None:
         """Log when heartbeats stop, when that has another cause, and once a day while they are stopped."""
@@ -75,6 +91,8 @@ class Heartbeat:
             if self._logged is not None:
                 _log.info("heartbeat.resumed")
             self._logged = None
+        elif not self._begun and problem in NO_EVIDENCE_YET:
+            self._begun = True
         elif is_news(problem, self._logged, now):
             advice = "Try its address: postpost-monitor heartbeat test." if outcome is HeartbeatResult.FAILED else ""
             _log.warning("heartbeat.stopped", result=outcome.value, problem=problem, **({"advice": advice} if advice else {}))
@@ -106,3 +124,7 @@ class Heartbeat:
 def _write_heartbeat(now: datetime, store: Store) -> None:
     """A real write: an empty transaction would also succeed on a full disk."""
     store.put_meta("heartbeat_at", now.isoformat())
+
+
+def _note_accepted(at: datetime, store: Store) -> None:
+    store.put_meta(HEARTBEAT_ACCEPTED, at.isoformat())

@@ -27,6 +27,7 @@ from monitor.state.unit_of_work import record_outage
 _log = get_logger(__name__)
 _RESEND_AFTER = timedelta(hours=6)
 _RETRY_AFTER = timedelta(minutes=1)
+_ASK_AGAIN_AFTER = timedelta(seconds=10)
 _NOTHING_SENT = "; nothing is checked until it does, since another instance of the cluster may be active"
 _DAMAGED = (
     "it is damaged and the monitor has stopped: nothing is checked, and no more notifications are sent."
@@ -129,6 +130,7 @@ class StorageAlerter:
         if now < outage.retry_at:
             return
         if self._notifies is not None and not await self._notifies(now - (outage.failing_since or now)):
+            outage.retry_at = now + _ASK_AGAIN_AFTER.total_seconds()
             return
         incident = outage.incident or self._open()
         outage.retry_at = now + _RETRY_AFTER.total_seconds()
@@ -149,6 +151,9 @@ class StorageAlerter:
         before = self._registry.scope(STORAGE)
         detail = self._database.failure + ("" if self._database.may_send() else _NOTHING_SENT)
         incident = state.fail(before, Reason.STORAGE_FAILED, detail, since, affected=len(self._registry.ids()))
+        if self._notifies is not None:
+            # A node does not know which of the others has recorded how many.
+            incident = replace(incident, topic=replace(incident.topic, number=int(since.timestamp()) // 60))
         outage.incident = incident
         identity = self._registry.config.identity
         outage.webhook_id = _webhook_id() if self._notifies is None else _common_webhook_id(identity.instance, since)

@@ -71,7 +71,7 @@ def prepare(folder: Path, fleet: Fleet, *, interval: timedelta, api: int, web: i
     numbers = range(1, fleet.size + 1)
     with sqlite3.connect(folder / "state" / "monitor.db") as database:
         database.executemany(
-            "INSERT INTO connections VALUES (?, ?, '', ?, ?, NULL, '{}', ?, 'auto', '[]', 1, NULL)",
+            "INSERT INTO connections VALUES (?, ?, '', ?, ?, NULL, '{}', ?, 'auto', '[]', 1, NULL, NULL)",
             (
                 (number, names[fleet.account_of(number)], fleet.platform_id(number), PLATFORMS[number % len(PLATFORMS)], _ms(interval))
                 for number in numbers

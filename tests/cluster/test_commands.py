@@ -47,9 +47,10 @@ async def test_commands(postgres_url: str, tmp_path: Path, capsys: pytest.Captur
         assert list(problems(document, {"$ref": f"#/$defs/{' '.join(words[:2])}"}, closed(json_schema()))) == []
         return document
 
-    databases = []
+    databases, sessions = [], []
     for member in (member_of(config), NodeRow("beta", host="h", config="another")):
         backend = member_backend(postgres_url, owner=member.node, member=member, lease=timedelta(hours=1), clock=SystemClock())
+        sessions.append(backend.session())
         databases.append(Database(postgres_url, clock=SystemClock(), owner=member.node, backend=backend))
         await databases[-1].start()
 
@@ -62,6 +63,8 @@ async def test_commands(postgres_url: str, tmp_path: Path, capsys: pytest.Captur
     assert (shown["config"], shown["own_config"]) == (config_hash(config), config_hash(config))
     assert shown["free"] == ["global"]
     assert states() == {"alpha": "working", "beta": "other configuration"}
+    sessions[0].note_unfit("its clock is wrong")
+    assert states() == {"alpha": "unfit", "beta": "other configuration"}
     call("cluster", "drain", "alpha")
     assert states() == {"alpha": "drained", "beta": "working"}
     call("cluster", "drain", "--all")
@@ -71,7 +74,8 @@ async def test_commands(postgres_url: str, tmp_path: Path, capsys: pytest.Captur
     assert "Problem: without a node: global" in table
     for wrong in (["cluster", "drain"], ["cluster", "drain", "gamma"]):
         assert main([*wrong, "--config", str(path)]) == 2
-    for database in databases:
+    for session, database in zip(sessions, databases, strict=True):
+        session.close()
         await database.close()
 
 
@@ -105,8 +109,10 @@ def test_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         load(path, check_template=templates.problems)
     assert f"{path}:3" in str(refused.value)
     assert "pip install 'postpost-monitor[cluster]'" in str(refused.value)
-    path.write_text(path.read_text().replace("mode: shared, node: alpha", "mode: standby"))
-    assert load(path, check_template=templates.problems).cluster is not None
+    path.write_text(path.read_text().replace("mode: shared", "mode: standby, weight: 3"))
+    warnings = load(path, check_template=templates.problems).warnings
+    assert {one.message for one in warnings} >= {f"cluster.{key} has no effect with mode: standby" for key in ("node", "weight")}
+    assert {one.location for one in warnings if "no effect" in one.message} == {f"{path}:3"}
 
 
 def test_only_with_a_cluster(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

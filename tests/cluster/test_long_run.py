@@ -1,7 +1,8 @@
 """
 Nodes are killed, suspended and stopped at random for as long as one likes, and the server is killed twice; the judge finds nothing.
 
-The size is given by the environment: `CLUSTER_CONNECTIONS`, `CLUSTER_SECONDS`, `CLUSTER_INTERVAL` (seconds), `CLUSTER_NODES`.
+The size is given by the environment: `CLUSTER_CONNECTIONS`, `CLUSTER_SECONDS`, `CLUSTER_INTERVAL` (seconds; by default as short as the
+accounts' rate allows), `CLUSTER_NODES`. `make cluster` runs ten minutes of 20,000.
 """
 
 import asyncio
@@ -21,15 +22,19 @@ from tests.databases import migrated_postgres
 from tests.postgres import PostgresServer
 from tests.waiting import eventually, scaled
 
-pytestmark = pytest.mark.slow
-
-CONNECTIONS, SECONDS, INTERVAL, NODES = (
-    int(os.environ.get(f"CLUSTER_{name}", default))
-    for name, default in (("CONNECTIONS", "200"), ("SECONDS", "60"), ("INTERVAL", "20"), ("NODES", "4"))
-)
 PER_ACCOUNT = 500
+RATE = 5
+CONNECTIONS, SECONDS, NODES = (
+    int(os.environ.get(f"CLUSTER_{name}", default)) for name, default in (("CONNECTIONS", "200"), ("SECONDS", "60"), ("NODES", "4"))
+)
+COUNT = max(8, CONNECTIONS // PER_ACCOUNT)
+"""Of the accounts."""
+
+INTERVAL = int(os.environ.get("CLUSTER_INTERVAL", max(20, 1.5 * CONNECTIONS // COUNT // RATE)))
 BROKEN = "threads"
 """Some connections of this platform break; those of the others are checked on their grid alone."""
+
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(2 * SECONDS + 900)]
 
 LEASE_SECONDS = 15.0
 PAUSE_SECONDS = 25.0
@@ -37,10 +42,9 @@ POLICY = "{digest: {after: 1000}, flap: {changes: 1000}, scopes: {sweep: 1s, pla
 
 
 def _accounts() -> dict[str, list[str]]:
-    accounts = max(8, CONNECTIONS // PER_ACCOUNT)
-    platforms = [BROKEN, *["linkedin"] * (accounts - 1)]
+    platforms = [BROKEN, *["linkedin"] * (COUNT - 1)]
     return {
-        f"account{number}": [f"{platform}-{number}x{each}" for each in range(CONNECTIONS // accounts)]
+        f"account{number}": [f"{platform}-{number}x{each}" for each in range(CONNECTIONS // COUNT)]
         for number, platform in enumerate(platforms)
     }
 
@@ -68,7 +72,7 @@ async def test_long_run(postgres_server: PostgresServer, tmp_path: Path) -> None
     interval, url = f"{INTERVAL}s", migrated_postgres(postgres_server)
     done = []
     async with cluster(
-        tmp_path, url, accounts=accounts, interval=interval, recheck="5s", rate=5, policy=POLICY, lease=LEASE_SECONDS
+        tmp_path, url, accounts=accounts, interval=interval, recheck="5s", rate=RATE, policy=POLICY, lease=LEASE_SECONDS
     ) as made:
         for node in nodes:
             made.start(node)
@@ -86,19 +90,25 @@ async def test_long_run(postgres_server: PostgresServer, tmp_path: Path) -> None
             rng.choice(made.api.world.find(f"{BROKEN}-*")).fail("Error validating access token: Session has expired")
             done.append(await _hurt(made, rng, rng.choice([signal.SIGKILL, signal.SIGKILL, signal.SIGSTOP, signal.SIGTERM])))
             await asyncio.sleep(min(PAUSE_SECONDS, SECONDS / 10))
-        await made.until_tended(nodes, by="all shards are tended at the end")
-        await eventually(lambda: made.rows("SELECT count(*) FROM deliveries WHERE state = 'pending'") == [(0,)], what="all is delivered")
-        for node in nodes:
-            made.signal(node, signal.SIGTERM)
-        for node in nodes:
-            assert await made.ended(node) == 0, made.log(node)[-3000:]
-        found = [*findings(made, interval=INTERVAL, seconds=SECONDS), *_twice(made)]
-        checks = made.rows("SELECT count(*), count(DISTINCT connection_id) FROM checks")[0]
-        sys.stdout.write(
-            f"{every} connections, {SECONDS} s every {INTERVAL} s: {checks[0]} checks of {checks[1]}, {len(made.api.journal.entries)} requests,"
-            f" {len(made.posts())} posts; {done}\nThe judge: {found or 'nothing is broken'}\n"
-        )
+        try:
+            await made.until_tended(nodes, by="all shards are tended at the end")
+            await eventually(
+                lambda: made.rows("SELECT count(*) FROM deliveries WHERE state = 'pending'") == [(0,)], what="all is delivered"
+            )
+            for node in nodes:
+                made.signal(node, signal.SIGTERM)
+            for node in nodes:
+                assert await made.ended(node) == 0, made.log(node)[-3000:]
+        finally:
+            found = [*findings(made, interval=INTERVAL, seconds=SECONDS), *_twice(made)]
+            sys.stdout.write(f"{_summary(made)}; {', '.join(done)}\nThe judge: {found or 'nothing is broken'}\n")
         assert found == []
+
+
+def _summary(made: Cluster) -> str:
+    checks, checked = made.rows("SELECT count(*), count(DISTINCT connection_id) FROM checks")[0]
+    size = f"{NODES} nodes, {CONNECTIONS} connections every {INTERVAL} s, {SECONDS} s"
+    return f"{size}: {checks} checks of {checked}, {len(made.api.journal.entries)} requests, {len(made.posts())} posts"
 
 
 def _twice(made: Cluster) -> Iterator[str]:

@@ -95,9 +95,9 @@ def _reloaded(made: Cluster, node: str) -> bool:
     return "config.reloaded" in made.log(node)
 
 
-async def test_a_new_file_is_gone_with_its_node(postgres_url: str, tmp_path: Path) -> None:
+async def test_a_new_file_is_gone_with_its_node(postgres_server: PostgresServer, tmp_path: Path) -> None:
     """The node with the file before goes on, with all that it knows; it retires nothing, and every page says what no node tends."""
-    async with cluster(tmp_path, postgres_url, accounts=ACCOUNTS) as made:
+    async with cluster(tmp_path, migrated_postgres(postgres_server), accounts=ACCOUNTS) as made:
         without = "\n".join(line for line in made.text.splitlines() if "name: three" not in line)
         made.start("a", text=without)
         await eventually(lambda: set(made.tended().values()) == {"a"}, what="the first works")
@@ -119,3 +119,18 @@ async def test_a_new_file_is_gone_with_its_node(postgres_url: str, tmp_path: Pat
 
 async def _says(made: Cluster, path: str, text: str) -> bool:
     return text in await made.get("a", path)
+
+
+async def test_weight(postgres_server: PostgresServer, tmp_path: Path) -> None:
+    """A changed weight is in force at once, and no restart is asked for; the log does not count the connections of this node alone."""
+    async with cluster(tmp_path, migrated_postgres(postgres_server), accounts=ACCOUNTS) as made:
+        made.start("a")
+        made.start("b")
+        await made.until_tended({"a", "b"})
+        config = tmp_path / "a.yaml"
+        config.write_text(config.read_text().replace("node: a,", "node: a, weight: 0,"))
+        made.signal("a", signal.SIGHUP)
+        await eventually(lambda: set(made.tended().values()) == {"b"}, what="the other one tends everything")
+        reloaded = await eventually(lambda: [line for line in made.log("a").splitlines() if "config.reloaded" in line], what="reloaded")
+        assert "connections" not in reloaded[0]
+        assert "config.restart_required" not in made.log("a")

@@ -18,6 +18,7 @@ from monitor.domain.replies.verdicts import judge
 from monitor.errors import ApiError, Reason
 from monitor.postpost.client import ApiClient
 from tests.builders import a_connection
+from tests.configured import PLATFORM_TEXTS
 from tests.raw_server import KEY, PLATFORM_ID, USER_ID, a_test_answer, answer, raw_server, says
 
 HOUR = timedelta(hours=1)
@@ -267,7 +268,7 @@ async def test_vector(vector: Vector) -> None:
             await api.close()
 
     connection = a_connection(platform_id=vector.platform_id, user_id=vector.user_id, **vector.connection)
-    verdict = judge(exchange.answer, connection)
+    verdict = judge(exchange.answer, connection, texts=PLATFORM_TEXTS)
     assert verdict.reason is vector.reason, verdict
     assert (exchange.retry_after.total_seconds() if exchange.retry_after else None) == vector.retry_after
     assert exchange.http_status == int(vector.payload[9:12])

@@ -10,6 +10,7 @@ from typing import Any
 import psycopg
 import pytest
 from sqlalchemy import text
+from structlog.testing import capture_logs
 
 from monitor.clock import SystemClock
 from monitor.db import Database, Store, read_scopes
@@ -211,13 +212,14 @@ def _set(store: Store, pragma: str) -> None:
 
 
 async def test_the_queue_has_an_end(sqlite_url: str) -> None:
-    """The oldest works are kept; what comes when ten thousand wait is refused at once."""
+    """The oldest works are kept; what comes when ten thousand wait is refused at once, but not what may not wait."""
     database = Database(sqlite_url, clock=SystemClock(), owner="test")
     await database.start()
     gate = await Gate.closed(database)
     futures = [database.submit(lambda _store: "kept") for _ in range(QUEUE)]
     with pytest.raises(StoreUnavailable, match="waiting"):
-        await database.submit(lambda _store: "refused")
+        await database.submit(lambda _store: "refused", within_seconds=1)
+    futures.append(database.submit(lambda _store: "kept"))
     assert set(await gate.gather(futures)) == {"kept"}
     await database.close()
 
@@ -368,8 +370,9 @@ async def test_the_fence(postgres_url: str) -> None:
     assert not change.done(), "nobody takes over in the middle of a transaction"
     await gate.gather([])
     await change
-    with pytest.raises(AnotherInstance, match="taken over"):
-        await database.write(put("late"))
+    with capture_logs() as logs, pytest.raises(AnotherInstance, match="taken over"):
+        await asyncio.gather(*(database.write(put(f"late {number}")) for number in range(3)))
+    assert [(entry["event"], entry["writes"]) for entry in logs if entry["log_level"] == "error"] == [("database.writes_lost", 3)]
     assert await names(database) == []
     await database.close()
 

@@ -244,6 +244,22 @@ async def test_lost_user(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
+async def test_lost_users_together(tmp_path: Path) -> None:
+    """Users who are all detached together are one incident of the workspace, which ends when their list lacks them for good."""
+    clock = FakeClock()
+    world = simple_world(clock, "linkedin-own")
+    add_user(world, USER, "linkedin-a", "threads-a")
+    add_user(world, OTHER, "linkedin-b")
+    async with watching(tmp_path, world, clock, "workspace") as one:
+        await one.run(40 * MINUTE)
+        for user_id in (USER, OTHER):
+            world.accounts["main"].users[user_id].attached = False
+        await one.run(6 * HOUR)
+        assert watched(one) == {"linkedin-own"}
+        assert await one.told() == [("user:main", "account.failed"), ("user:main", "account.closed")]
+
+
+@pytest.mark.slow
 async def test_users_vanish_at_once(tmp_path: Path) -> None:
     """A list of users that shrinks to nothing is doubted, told, and believed only when it lasts, however often lists are read."""
     clock = FakeClock()

@@ -16,7 +16,7 @@ from monitor.app import App
 from monitor.cli.main import build_parser
 from monitor.clock import SystemClock
 from monitor.config import load
-from monitor.db import Database, list_deliveries, operator_session, read_outbox, reading
+from monitor.db import Database, heartbeat_accepted_at, list_deliveries, operator_session, read_outbox, reading
 from monitor.domain.states import SuppressionReason
 from monitor.errors import Reason, UsageError
 from monitor.notify import templates
@@ -25,6 +25,7 @@ from monitor.simulator import faults
 from monitor.simulator.presets import connection_like, empty_world
 from monitor.simulator.server import SimulatorServer
 from monitor.simulator.state import SimulatedApi, SimulatedConnection
+from monitor.web.status.sidebar import heartbeat_of
 from monitor.workers.controls_sync import ControlsSync
 from monitor.workers.evaluator import Evaluator
 from tests import marked
@@ -431,6 +432,13 @@ async def test_heart_that_nobody_hears(tmp_path: Path, sqlite_url: str) -> None:
         text = place.app._metrics.render(place.app.snapshot(), SystemClock().now() + timedelta(seconds=1)).decode()
         assert 'postpost_monitor_heartbeats_total{result="sent"}' in text
         assert "postpost_monitor_heartbeat_last_success_timestamp_seconds 1" in text
+        heartbeat = place.app.snapshot().heartbeat
+        assert heartbeat is not None
+        assert (heartbeat.problem, heartbeat.accepted_at is not None) == ("", True)
+        assert await place.app._database.read(heartbeat_accepted_at) is not None
+        shown = heartbeat_of(place.app.snapshot(), SystemClock().now())
+        assert shown is not None
+        assert shown.text.startswith("accepted ")
         assert marked.PATH not in text
 
 

@@ -3,6 +3,7 @@
 import asyncio
 import json
 import re
+import shlex
 from collections.abc import AsyncIterator, Callable, Coroutine
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,7 @@ import pytest
 
 from monitor.cli.main import build_parser
 from monitor.errors import UsageError
+from tests.boot.pasting import blocks_below
 from tests.watched import Watched, tell_a_story, watched, write_config
 
 Call = Callable[..., Coroutine[Any, Any, str]]
@@ -68,6 +70,20 @@ async def test_words(call: Call) -> None:
         added = json.loads(await call("silence", "add", "--match", *words, *REASON, "--json"))
         assert added["silence"]["match"] == match, words
         assert added["connections"] == added["silence"]["covers"] > 0, words
+
+
+# What a person puts in place of the examples: this story has no LinkedIn page of Acme, whose name here is longer.
+OWN = {"--match Acme ": "--match 'Acme GmbH' ", "customer=acme platform=linkedin": "customer=acme platform=x", "extend 3": "extend 1"}
+
+
+async def test_commands_of_the_page(call: Call) -> None:
+    """The commands of tenants.md work as they stand there, in their order."""
+    (block,) = blocks_below("docs/how-to/tenants.md", "Silence and acknowledge by name")
+    for example, own in OWN.items():
+        assert example in block
+        block = block.replace(example, own)
+    said = [await call(*shlex.split(line)[1:]) for line in block.splitlines()]
+    assert [text.split()[0] for text in said] == ["Silence", "Silence", "Silence", "NUMBER", "Acknowledged:"]
 
 
 REFUSALS = [

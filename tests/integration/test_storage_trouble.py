@@ -8,11 +8,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from structlog.testing import capture_logs
 
 from monitor.config import ReceiverSettings, Secret
 from monitor.config.sections.policy import PolicySettings, ScopeSettings
 from monitor.db import list_checks, list_incidents, read_meta
 from monitor.domain.scopes.key import STORAGE
+from monitor.errors import AnotherInstance
 from monitor.notify.sender import Sender
 from monitor.workers.storage_alert import StorageAlerter, StorageOutage
 from tests import marked
@@ -149,3 +151,13 @@ async def test_locked(bench: Bench) -> None:
     await eventually(lambda: one.database.storage_up)
     await bench.watch.step()
     assert await one.told() == [("linkedin-a", "connection.failed"), ("storage", "storage.recovered")]
+
+
+async def test_replaced(bench: Bench) -> None:
+    """The checks of an instance that another has replaced are not logged one by one: its end says why."""
+    writer = bench.one.database._writer
+    assert writer is not None
+    writer.ended_by = AnotherInstance("replaced")
+    with capture_logs() as logs:
+        await bench.check_everybody()
+    assert [entry for entry in logs if entry["log_level"] == "error"] == []

@@ -20,13 +20,15 @@ from monitor.domain.connections import Connection, ConnectionSpec
 from monitor.domain.evaluation import Evaluation
 from monitor.domain.policy import Policy
 from monitor.domain.replies.checks import Observation, Verdict
+from monitor.domain.replies.listings import ListedConnection
+from monitor.domain.replies.token_life import parse_token_life
 from monitor.domain.states import ConnectionState
 from monitor.errors import Reason
 from monitor.notify.identity import MonitorIdentity
 from monitor.state.evaluation_config import EvaluationConfig
 from monitor.state.registry import Registry
-from monitor.state.unit_of_work import record_check
-from tests.builders import HOUR, MINUTE, START, a_reply, an_observation
+from monitor.state.unit_of_work import apply_listing, record_check
+from tests.builders import DAY, HOUR, MINUTE, START, a_listed_connection, a_reply, an_observation
 from tests.clock import FakeClock
 from tests.databases import migrated_sqlite
 from tests.story import API_HOST
@@ -114,6 +116,30 @@ async def test_read_back(database: Database) -> None:
     await database.write(partial(record_check, again, failed))
     states = await database.read(read_states)
     assert (states[number][0], states[number][1].failures) == (version + 1, 1)
+
+
+async def test_list(database: Database) -> None:
+    """A row of a list that tells what is known changes no document; one that tells of another end, or much more of it, does."""
+    clock = FakeClock(START + HOUR)
+    registry = await watching(database, clock, "linkedin-a")
+    number = registry.ids()[0]
+    await calm(database, registry, clock, number)
+    end = clock.now() + 60 * DAY
+
+    async def changed_by(row: ListedConnection) -> bool:
+        await clock.advance(MINUTE)
+        version = registry.versions[number]
+        await database.write(partial(apply_listing, registry, [(registry.connections()[0], row)], clock.now()))
+        assert registry.state(number).token.observed_at == clock.now()
+        return registry.versions[number] > version
+
+    row = a_listed_connection(token_expires_at=end, token_status="valid")
+    assert [await changed_by(row) for _ in range(3)] == [True, False, False]
+    assert await changed_by(replace(row, token_expires_at=end + 30 * DAY))
+    told = replace(row, token_expires_at=None, token=parse_token_life("59d"))
+    assert await changed_by(told)
+    assert not await changed_by(told)
+    assert await changed_by(replace(told, token=parse_token_life("59d 1h")))
 
 
 def _documents(reader: Reader) -> list[tuple[Any, ...]]:

@@ -4,12 +4,13 @@ Causes wider than an account, by a virtual clock: nodes of a cluster notify the 
 The nodes are the registries and check queues that the daemon runs, on one database; `global` hears and tells once per beat.
 """
 
-from collections.abc import Callable
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from functools import partial
 from pathlib import Path
-from typing import TypeVar
+from typing import TypeVar, cast
 
 import pytest
 from sqlalchemy import Connection as SqlConnection
@@ -20,15 +21,19 @@ from monitor.db import Reader, Store, read_connections
 from monitor.db.cluster.findings import read_board
 from monitor.domain.check_queue import CheckQueue
 from monitor.domain.connections import Connection, ConnectionSpec
+from monitor.domain.events import Severity
+from monitor.domain.notifications.build import last_notified
 from monitor.domain.policy import Policy, ScopePolicy
 from monitor.domain.replies.checks import Observation, Verdict
 from monitor.domain.routing.rules import ReceiverRule
+from monitor.domain.scopes.key import STORAGE
+from monitor.domain.scopes.state import clear, fail
 from monitor.errors import Reason
 from monitor.notify.identity import MonitorIdentity
 from monitor.state.cluster import AccountRegistry, AccountRows, GlobalRegistry, follow, node_config, take_in, tell
 from monitor.state.evaluation_config import EvaluationConfig
 from monitor.state.registry import Registry
-from monitor.state.unit_of_work import evaluate_due, record_check
+from monitor.state.unit_of_work import evaluate_due, notify_inventory, record_check, record_outage
 from tests.builders import a_reply
 from tests.databases import migrated_sqlite
 
@@ -206,22 +211,27 @@ CAUSES: dict[str, tuple[Callable[[Connection, float], Reason], list[str]]] = {
 }
 
 
-def _told(folder: Path, cause: str, nodes: int, *, mute: tuple[float, float] | None = None) -> list[tuple[str, str]]:
+@contextmanager
+def _trial(folder: Path, cause: str, nodes: int) -> Iterator[Trial]:
     engine = create_engine(migrated_sqlite(folder / f"{cause}-{nodes}" / "monitor.db"))
     with engine.connect() as connection:
         connection.exec_driver_sql("PRAGMA synchronous = OFF")
         connection.commit()
         trial = Trial(connection, VirtualClock(), CAUSES[cause][0])
         trial.begin(nodes)
+        yield trial
+    engine.dispose()
+
+
+def _told(folder: Path, cause: str, nodes: int, *, mute: tuple[float, float] | None = None) -> list[tuple[str, str]]:
+    with _trial(folder, cause, nodes) as trial:
         while trial.clock.seconds < 700:
             if mute is not None and trial.clock.seconds == mute[0]:
                 trial.mute_until = mute[1]
             if mute is not None and trial.clock.seconds == mute[1] - BEAT_SECONDS:
                 trial.take_global()
             trial.beat()
-        told = trial.told()
-    engine.dispose()
-    return told
+        return trial.told()
 
 
 def _cases() -> list[object]:
@@ -247,3 +257,27 @@ def test_same_messages(tmp_path: Path, cause: str, nodes: int) -> None:
 def test_global_is_taken_over(tmp_path: Path, cause: str, since: float) -> None:
     """The same when for 25 s no node tends `global`, before the cause begins, while it is confirmed, or when it ends."""
     assert [kind for kind, _ in _told(tmp_path, cause, 3, mute=(since, since + 25))] == CAUSES[cause][1]
+
+
+@pytest.mark.parametrize("informed", [("on-call",), ()])
+def test_end_of_storage_outage(tmp_path: Path, informed: tuple[str, ...]) -> None:
+    """Of an outage of the database that two nodes have notified, the end is notified once; also when only the second one has."""
+    with _trial(tmp_path, "api", 2) as trial:
+        now = trial.clock.now()
+        outage = fail(clear(STORAGE), Reason.MONITOR_INTERNAL, "", now)
+        outage = replace(outage, topic=replace(outage.topic, notified=last_notified(outage.topic, now)), seq=1)
+        for node, notified in zip(trial.nodes, (informed, ("on-call",)), strict=True):
+            trial.write(partial(record_outage, node.registry, outage, notified))
+        assert trial.told() == [("storage.recovered", "storage")]
+
+
+def test_notice_moves_with_its_account(tmp_path: Path) -> None:
+    """A notice that something was lost is known to the node that takes over the account, and to no other one."""
+    with _trial(tmp_path, "api", 2) as trial:
+        first, second = (cast("AccountRegistry", node.registry) for node in trial.nodes)
+        lost = partial(notify_inventory, first, ACCOUNTS[0], "", "lost", affected=1, severity=Severity.WARNING)
+        trial.write(lost)
+        second.tend(ACCOUNTS[2], AccountRows(Reader(trial.connection), ACCOUNTS[2]), trial.clock.now())
+        assert second.snapshot(trial.clock.now()).notices == ()
+        second.tend(ACCOUNTS[0], AccountRows(Reader(trial.connection), ACCOUNTS[0]), trial.clock.now())
+        assert [notice.detail for notice in second.snapshot(trial.clock.now()).notices] == ["lost"]

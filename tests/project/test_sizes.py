@@ -9,26 +9,26 @@ from tests.project.source import all_docstring_lines, docstring_lines, functions
 FUNCTION_LINES = 60
 MEDIAN_FUNCTION_LINES = 10
 MODULE_LINES = 500
-BUDGET = 50_500
+BUDGET = 51_000
 """Lines of `monitor/`, all counted."""
 
 PACKAGE_BUDGETS = {
     "cli": 5_250,
-    "cluster": 950,
-    "config": 4_200,
-    "db": 5_600,
-    "domain": 11_300,
+    "cluster": 1_000,
+    "config": 4_250,
+    "db": 5_650,
+    "domain": 11_450,
     "http": 950,
     "metrics": 900,
-    "notify": 1_950,
+    "notify": 1_900,
     "postpost": 1_000,
     "runtime": 650,
     "schemas": 1_450,
     "simulator": 2_350,
-    "state": 1_650,
+    "state": 1_700,
     "text": 2_300,
-    "web": 7_000,
-    "workers": 2_100,
+    "web": 7_050,
+    "workers": 2_150,
 }
 """Package -> how many lines it may have. Raise one only with a reason in the commit."""
 

@@ -3,6 +3,7 @@
 import pytest
 
 from monitor.config import Config
+from monitor.domain.events import Severity
 from monitor.domain.policy import ScopePolicy
 from monitor.domain.replies.checks import LastError
 from monitor.domain.replies.token_life import TokenSays
@@ -156,6 +157,15 @@ class TestFlapping:
         assert one.story.types == ["connection.failed", "connection.recovered", "connection.flapping"]
         one.run(12 * HOUR, lambda _: OK)
         assert one.story.types[3:] == ["connection.recovered"]
+        assert one.story.notifications[-1].facts.outages > 1
+
+    def test_repair(self) -> None:
+        """A repair that is one of many changes is told as a repair, with how often the connection failed."""
+        story = Story(connections={1: a_connection(interval=15 * MINUTE)})
+        story.checks(BAD, BAD)
+        story.checks(OK, OK, BAD, BAD, OK, OK)
+        assert story.types == ["connection.failed", "connection.recovered"] * 2
+        assert story.notifications[-1].facts.outages == 2
 
 
 class TestScopes:
@@ -177,22 +187,46 @@ class TestScopes:
             closed.append(one.story.notifications[-1].at)
         assert closed[1] - closed[0] <= 20 * SECOND
 
-    @pytest.mark.parametrize(("count", "minutes", "before"), [(2, 3, 0), (4, 10, 0), (20, 3, 0), (3, 25, 2)])
-    def test_flapping_api(self, count: int, minutes: int, before: int) -> None:
-        """
-        An API that is down half of the time is notified as such with its second outage at the latest, once, however few connections there are.
-
-        Outages that are too short to be notified by themselves are a warning.
-        """
+    @pytest.mark.parametrize(("count", "minutes"), [(2, 3), (4, 10), (20, 3)])
+    def test_flapping_api(self, count: int, minutes: int) -> None:
+        """An API that is down half of the time, never for long, is a warning with its third outage, once, however few connections there are."""
         one = Patrol(Story(connections=fleet(count, interval=15 * MINUTE)))
         one.run(HOUR, lambda _: OK)
         begins = one.story.now
         one.run(4 * HOUR, lambda _: DOWN if (one.story.now - begins) % (2 * minutes * MINUTE) < minutes * MINUTE else OK)
-        assert one.story.types == [*["api.failed", "api.recovered"][:before], "api.failed"]
         told = one.story.notifications[-1]
-        assert (told.facts.outages, told.severity) == (2, "critical" if before else "warning")
+        assert [(told.type, told.facts.outages, told.severity)] == [("api.failed", 3, "warning")]
         one.run(2 * HOUR, lambda _: OK)
-        assert one.story.types[before:] == ["api.failed", "api.recovered"]
+        assert one.story.types == ["api.failed", "api.recovered"]
+
+    @pytest.mark.parametrize("outages", [(5, 60), (20, 20, 20)])
+    def test_outages_an_hour_apart(self, outages: tuple[int, ...]) -> None:
+        """Each outage that lasts is notified, once, and that it is over, at once, with its own length."""
+        one = Patrol(Story(connections=fleet(20, interval=15 * MINUTE)))
+        one.run(HOUR, lambda _: OK)
+        for minutes in outages:
+            one.run(minutes * MINUTE, lambda _: DOWN)
+            one.run(HOUR - minutes % 60 * MINUTE, lambda _: OK)
+        lasting = [minutes for minutes in outages if minutes > 10]
+        assert one.story.types == ["api.failed", "api.recovered"] * len(lasting)
+        assert all(each.severity is Severity.CRITICAL for each in one.story.notifications)
+        lengths = [each.facts.duration for each in one.story.notifications[1::2]]
+        assert all(length is not None and abs(length / MINUTE - minutes) <= 5 for minutes, length in zip(lasting, lengths, strict=True))
+
+    def test_outage_while_flapping(self) -> None:
+        """A long outage of an API that flaps is notified, as since its own beginning; the end, late, has its length."""
+        one = Patrol(Story(connections=fleet(6, interval=15 * MINUTE)))
+        one.run(HOUR, lambda _: OK)
+        for _ in range(3):
+            one.run(25 * MINUTE, lambda _: DOWN)
+            one.run(5 * MINUTE, lambda _: OK)
+        one.run(HOUR, lambda _: DOWN)
+        again = one.story.notifications[-1]
+        assert [each.type for each in one.story.notifications[-2:]] == ["api.failed", "api.failed"]
+        assert again.at - again.incident.opened_at <= 25 * MINUTE
+        one.run(3 * HOUR, lambda _: OK)
+        over = one.story.notifications[-1]
+        assert (over.type, over.facts.duration is not None and over.facts.duration < 70 * MINUTE) == ("api.recovered", True)
 
     def test_flapping_api_that_stays_down(self) -> None:
         """The warning of short outages becomes a page when one of them lasts."""

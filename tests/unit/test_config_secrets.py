@@ -10,9 +10,11 @@ import re
 from pathlib import Path
 
 import pytest
+from psycopg.conninfo import conninfo_to_dict
 
 from monitor.config import AccountSettings, Config, ReceiverSettings, Secret, read_database_url
 from monitor.config.secrets import KEPT_IN, MASK, SecretProblem, check_file, check_key, check_signing, read_secret_file
+from monitor.db.cluster.members import conninfo
 from monitor.errors import ConfigError
 from tests.configured import ACCOUNT, configured, refused
 
@@ -254,7 +256,8 @@ def test_headers_are_secrets() -> None:
         ("postgresql://monitor:p?#x@db.example/monitor", "?sslmode=verify-full&sslrootcert=/etc/ca.pem"),
         ("postgresql+psycopg://db.example:5432/monitor?connect_timeout=3", "&sslmode=verify-full&sslrootcert=/etc/ca.pem"),
         ("postgresql://[2001:db8::1]/monitor", "?sslmode=verify-full&sslrootcert=/etc/ca.pem"),
-        ("postgresql:///monitor?host=/run/postgresql,db.example", "&sslmode=verify-full&sslrootcert=/etc/ca.pem"),
+        ("postgresql:///m?host=/run/pg,db.example", "&target_session_attrs=read-write&sslmode=verify-full&sslrootcert=/etc/ca.pem"),
+        ("postgresql:///monitor?host=localhost:5,::1&target_session_attrs=any", ""),
         ("postgresql://db.example/monitor?sslmode=verify-ca", "&sslrootcert=/etc/ca.pem"),
         ("postgresql://db.example/monitor?sslrootcert=/etc/own.pem", "&sslmode=verify-full"),
         ("postgresql://db.example/monitor?sslmode=verify-full&sslrootcert=/etc/own.pem", ""),
@@ -272,6 +275,24 @@ def test_database_on_another_machine(url: str, suffix: str, monkeypatch: pytest.
     monkeypatch.setenv("SSL_CERT_FILE", "/etc/ca.pem")
     config = configured(f"{ACCOUNT}database: {{url: '{url}'}}\n")
     assert config.database.url.reveal() == url + suffix
+
+
+@pytest.mark.parametrize(
+    ("hosts", "parameters"),
+    [
+        ("me:pw@127.0.0.1:5433,localhost/name", "me:pw@/name?host=127.0.0.1,localhost&port=5433,5432&target_session_attrs=read-write"),
+        ("[::1]:1,127.0.0.1:2", "/?host=::1,127.0.0.1&port=1,2&target_session_attrs=read-write"),
+        ("/name?host=127.0.0.1:1&host=127.0.0.1:2", "/name?host=127.0.0.1:1&host=127.0.0.1:2&target_session_attrs=read-write"),
+        ("127.0.0.1,[::1]/name?target_session_attrs=any", "/name?host=127.0.0.1,::1&port=5432,5432&target_session_attrs=any"),
+    ],
+)
+def test_database_on_several_hosts(hosts: str, parameters: str) -> None:
+    """The forms of libpq and SQLAlchemy mean the same to both; without `target_session_attrs` the one that takes writes is meant."""
+    url = configured(f"{ACCOUNT}database: {{url: 'postgresql://{hosts}'}}\n").database.url.reveal()
+    assert url == f"postgresql://{parameters}"
+    read = conninfo_to_dict(conninfo(url))
+    assert read["target_session_attrs"] == parameters.rpartition("=")[2]
+    assert [len(str(read[name]).split(",")) for name in ("host", "port")] == [2, 2]
 
 
 @pytest.mark.parametrize(

@@ -185,6 +185,27 @@ def test_false_negative_suspected_later(restart: bool) -> None:
     }
 
 
+@pytest.mark.parametrize("restart", [False, True])
+def test_false_negative_stays_suspected(restart: bool) -> None:
+    """A test that was proven wrong stays suspected while the list shows newer posts, until posts fail or a check passes."""
+    story = Story(beat=10 * MINUTE)
+    story.checks(OK, BAD, BAD)
+    for _ in range(5):
+        story.pass_time(HOUR)
+        story.learn(a_listed_connection(last_successful_post_at=story.now))
+        story.pass_time(10 * MINUTE)
+        if restart:
+            story.restart()
+        story.check(BAD)
+    assert [one.severity.value for one in story.notifications] == ["critical", "warning"]
+    story.learn(a_listed_connection(last_error=LastError("Unauthorized", story.now)))
+    story.pass_time(MINUTE)
+    story.check(BAD)
+    assert [one.severity.value for one in story.notifications[2:]] == ["critical"], "posts fail too"
+    story.checks(OK, OK, BAD, BAD)
+    assert not story.state().suspected_false_negative, "the proof was about the failure before"
+
+
 def test_posts_of_the_future() -> None:
     """A post or a posting error that is dated ahead of the clock proves nothing: the failure is as urgent as any."""
     story = Story()

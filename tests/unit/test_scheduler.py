@@ -1,10 +1,15 @@
 """The metronome's own rule of when the next beat is."""
 
+import asyncio
+import logging
+import time
 from datetime import UTC, datetime, timedelta
+from functools import partial
 
 import pytest
 
-from monitor.runtime.scheduler import CoalescingIntervalTrigger
+from monitor.clock import SystemClock
+from monitor.runtime.scheduler import CoalescingIntervalTrigger, Scheduler, WakeJob
 
 START = datetime(2026, 1, 1, tzinfo=UTC)
 SECOND, YEAR = timedelta(seconds=1), timedelta(days=365)
@@ -33,3 +38,19 @@ def test_first_beat() -> None:
     pulse = CoalescingIntervalTrigger(seconds=1, timezone=UTC, start_date=START)
 
     assert pulse.get_next_fire_time(None, START - SECOND) == START
+
+
+@pytest.mark.parametrize("steps", range(4))
+async def test_stop_between_jobs(steps: int, caplog: pytest.LogCaptureFixture) -> None:
+    """A stop so many *steps* of the loop after jobs are due, when they are begun or about to run, is logged as the failure of none of them."""
+    ran: list[str] = []
+    scheduler = Scheduler(tuple(WakeJob(name, SECOND / 100, partial(ran.append, name)) for name in "abc"), SystemClock())
+    scheduler.start()
+    # So long that all three are due at once.
+    time.sleep(0.05)  # noqa: ASYNC251 - the loop stands still
+    for _ in range(steps):
+        await asyncio.sleep(0)
+    scheduler.stop()
+    for _ in range(5):
+        await asyncio.sleep(0)
+    assert [record for record in caplog.records if record.levelno >= logging.WARNING] == []

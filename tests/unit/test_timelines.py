@@ -487,6 +487,25 @@ class TestUser:
         assert story.told[1:] == [(f"user:main/{'a' * 24}", "account.recovered", "closed")]
         assert_untouched(story)
 
+    @pytest.mark.parametrize("refused", [6, 9])
+    def test_all_refused(self, refused: int) -> None:
+        """All users of a workspace that are refused together are one incident of the workspace, two of three are one each."""
+        story = Story(connections=fleet(12, interval=15 * MINUTE), beat=MINUTE)
+        users = ("a" * 24, "b" * 24, "c" * 24)
+        for number in range(1, 10):
+            story.connections[number] = changed(story.connections[number], user_id=users[(number - 1) // 3])
+        one = Patrol(story)
+        one.run(HOUR, always(OK))
+        one.run(HOUR, lambda number: Reason.USER_NOT_MANAGED if number <= refused else OK)
+        names = ["user:main"] if refused == 9 else [f"user:main/{user}" for user in users[:2]]
+        assert sorted(story.told) == [(name, "account.failed", "opened") for name in names]
+        one.start()
+        one.run(HOUR, lambda number: Reason.USER_NOT_MANAGED if number <= refused else OK)
+        assert len(story.told) == len(names)
+        one.run(HOUR, always(OK))
+        assert sorted(story.told[len(names) :]) == [(name, "account.recovered", "closed") for name in names]
+        assert_untouched(story)
+
 
 class TestRate:
     """The API throttles: silence for half an hour, then one word; nothing becomes stale meanwhile."""

@@ -15,12 +15,13 @@ import pytest
 from monitor.db.codec import dump_state, load_state
 from monitor.domain.connections import Connection
 from monitor.domain.engine import ChangeSet, Engine, EngineConfig
-from monitor.domain.evaluation import Evaluation, evaluate_check
+from monitor.domain.evaluation import Evaluation, evaluate_check, evaluate_listing
 from monitor.domain.events import Topic
 from monitor.domain.expiry.model import Rounding
 from monitor.domain.policy import Policy
 from monitor.domain.reasons import Health
 from monitor.domain.replies.checks import LastError, Observation, Reply, Verdict
+from monitor.domain.replies.listings import ListedConnection
 from monitor.domain.replies.token_life import parse_token_life
 from monitor.domain.scopes.key import STORAGE, ScopeKey
 from monitor.domain.scopes.rules import canary_interval, probe_interval
@@ -49,12 +50,12 @@ from tests.story import API_HOST
 
 HISTORIES = 5_000
 CHUNK = 500
-STEPS = 5
+STEPS = 4
 
 POLICY = Policy()
 PLATFORMS = ("linkedin-a", "instagram-b", "tiktok-c", "telegram-1234", "youtube-d", "linkedin-e")
 FAILURES = (Reason.CREDENTIAL_REJECTED, Reason.API_TIMEOUT, Reason.PLATFORM_UNKNOWN, Reason.API_UNAUTHORIZED, Reason.CONNECTION_MISSING)
-SHORT, FULL = "short", "full"
+SHORT, FULL, LISTED = "short", "full", "listed"
 
 
 def both_ways(engine: Engine, observation: Observation) -> str:
@@ -77,6 +78,16 @@ def both_ways(engine: Engine, observation: Observation) -> str:
         assert probe_interval(state, engine.config.policy.scopes) is None
     engine._accept(changes, short)
     return SHORT
+
+
+def listed_both_ways(engine: Engine, connection: Connection, row: ListedConnection, now: datetime, server_at: datetime | None) -> str:
+    """The same for a row of a list."""
+    full = evaluate_listing(engine.begin().evaluation_input(connection), row, now, engine.config.policy, server_at=server_at)
+    short = engine.apply_listing(connection, row, now, server_at)
+    assert short is not None
+    assert differences(full, short) == []
+    assert (full.transitions, full.notifications) == (short.transitions, short.notifications)
+    return LISTED if short.usual else FULL
 
 
 def differences(full: Evaluation, short: Evaluation) -> list[tuple[str, object, object]]:
@@ -118,9 +129,12 @@ class History:
 
     def run(self) -> list[str]:
         """Go through it; returns which way each check went."""
-        for connection in self.engine.connections() * 2:
+        for connection in self.engine.connections():
+            self.list(connection)
             self.check(connection)
             self.now += self.interval / 2
+            self.check(connection)
+            self.list(connection)
         for _ in range(STEPS):
             self.step()
         return self.ways
@@ -138,12 +152,7 @@ class History:
         elif kind < 0.82:
             engine.check(self.observation(connection, rng.choice(FAILURES)))
         elif kind < 0.87:
-            row = a_listed_connection(
-                platform_id=connection.platform_id,
-                token_expires_at=self.ends[connection.id] if rng.random() < 0.7 else None,
-                token_status=rng.choice(("valid", "expiring_soon", None)),
-            )
-            engine.apply_listing(connection, row, self.now)
+            self.list(connection)
         elif kind < 0.92:
             engine.evaluate(self.now)
         elif kind < 0.95:
@@ -171,6 +180,21 @@ class History:
         """A passed check, both ways; a *strange* one has a reply of any kind."""
         observation = self.observation(connection, Reason.OK, strange=strange)
         self.ways.append(both_ways(self.engine, observation))
+
+    def list(self, connection: Connection) -> None:
+        """A row of a list, both ways; most like the last one."""
+        rng, end = self.rng, self.ends[connection.id]
+        strange = rng.random() < 0.2
+        row = a_listed_connection(
+            platform_id=connection.platform_id,
+            username=rng.choice(("page1", "other", None)) if strange else "page1",
+            token_expires_at=rng.choice((end, end, None)) if strange else end,
+            token_status=rng.choice(("valid", "expiring_soon", None)) if strange else "valid",
+            token=a_token_life(rng.choice((HOUR, end - self.now))) if rng.random() < 0.1 and end > self.now else parse_token_life(None),
+            last_error=rng.choice((None, LastError("x"), LastError("y", self.now - HOUR))) if strange else None,
+        )
+        server_at = rng.choice((None, self.now, self.now + 3 * HOUR)) if strange else self.now.replace(microsecond=0)
+        self.ways.append(listed_both_ways(self.engine, connection, row, self.now, server_at))
 
     def observation(self, connection: Connection, reason: Reason, *, strange: bool = False) -> Observation:
         """What a check finds now."""
@@ -203,7 +227,8 @@ def ways(seeds: Iterable[int]) -> list[str]:
 def test_histories(chunk: int) -> None:
     """5,000 random histories: the short way is gone often, and comes to the very state, scopes and next check of the full one."""
     gone = ways(range(chunk * CHUNK, (chunk + 1) * CHUNK))
-    assert gone.count(SHORT) > len(gone) / 10
+    assert gone.count(SHORT) > len(gone) / 20
+    assert gone.count(LISTED) > len(gone) / 40
     assert gone.count(FULL) > len(gone) / 4
 
 
@@ -213,7 +238,7 @@ def test_histories(chunk: int) -> None:
 def test_many_histories(chunk: int) -> None:
     """The same for 100,000 histories."""
     first = HISTORIES + chunk * 12_000
-    assert SHORT in ways(range(first, first + 12_000))
+    assert {SHORT, LISTED} <= set(ways(range(first, first + 12_000)))
 
 
 @pytest.mark.parametrize("seed", [4, 7])

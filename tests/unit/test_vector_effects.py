@@ -21,6 +21,7 @@ from monitor.errors import ApiError, Reason
 from monitor.postpost.errors import refusal
 from monitor.postpost.responses import parse_listing, parse_reply
 from tests.builders import DAY, HOUR, MINUTE, START, a_connection
+from tests.configured import PLATFORM_TEXTS
 from tests.raw_server import KEY, a_test_answer
 from tests.story import Story
 
@@ -183,7 +184,7 @@ def read(effect: Effect) -> Reply | ApiError:
 def hear(story: Story, effect: Effect, *, number: int = 1) -> None:
     """One check that ends so."""
     answer = read(effect)
-    verdict = judge(answer, story.connections[number])
+    verdict = judge(answer, story.connections[number], texts=PLATFORM_TEXTS)
     story.check(verdict.reason, number, reply=answer if isinstance(answer, Reply) else None, http_status=effect.status)
 
 

@@ -1,11 +1,18 @@
 """From answers to verdicts: classes of messages, known lies, and what the operator expects."""
 
+from functools import partial
+
 import pytest
 
+from monitor.domain.replies import verdicts
 from monitor.domain.replies.token_life import TokenLife, TokenSays
-from monitor.domain.replies.verdicts import DEFAULT_FALSE_NEGATIVES, FalseNegativeRule, classify, judge
+from monitor.domain.replies.verdicts import DEFAULT_FALSE_NEGATIVES, FalseNegativeRule
 from monitor.errors import ApiError, Reason
 from tests.builders import a_connection, a_reply
+from tests.configured import PLATFORM_TEXTS
+
+classify = partial(verdicts.classify, texts=PLATFORM_TEXTS)
+judge = partial(verdicts.judge, texts=PLATFORM_TEXTS)
 
 CLASSES = {
     Reason.TOKEN_EXPIRED: ["Error validating access token: Session has expired", "Token expired", "The access token has expired"],

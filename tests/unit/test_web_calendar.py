@@ -125,13 +125,14 @@ def test_renewal_moves_the_event() -> None:
 
 @given(st.text(max_size=60), st.text(max_size=60))
 def test_any_text_arrives(name: str, account: str) -> None:
-    """Whatever a connection is called, the feed can be read back and has no line that is longer than the format allows."""
+    """Whatever a connection is called, the feed is as the library would write it, with no line that is longer than the format allows."""
     connection = a_connection(1, name=name, account=account)
     view = ConnectionView(connection, a_state(token=a_token_belief(NOW + DAY)))
     feed = b"".join(pieces_of(endings_of(StatusBoard(Snapshot(NOW, (view,))), Filters(), NOW), "one", NOW, ROOT))
 
     (event,) = _parsed(feed)
     assert event["dtstart"].dt == NOW + DAY
+    assert event.to_ical() in feed
     assert all(len(line) <= 75 for line in feed.split(b"\r\n"))
 
 

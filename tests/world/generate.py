@@ -7,7 +7,7 @@ from random import Random
 from monitor.errors import Reason
 from tests.world import texts
 from tests.world.texts import Cause
-from tests.world.truth import DAY, HOUR, MINUTE, Kind, Member, Occurrence, Spell, World
+from tests.world.truth import DAY, DOWN, HOUR, MINUTE, SERVICE, Kind, Member, Occurrence, Spell, World
 
 _WIDE: Mapping[str, int] = {
     "linkedin": 12, "instagram": 10, "twitter": 9, "facebook": 8, "threads": 6, "tiktok": 5, "youtube": 5, "mastodon": 3, "telegram": 2,
@@ -86,6 +86,11 @@ def generate(seed: int, days: float, *, small: bool = False, without: Sequence[K
     draft = _Draft(random, days * DAY, members, accounts)
     for deal in _deck(draft):
         deal(draft)
+    # From a generator of its own: the same seed keeps the rest of its world.
+    draft.random = Random(f"more/{seed}/{days}/{small}")
+    for _ in range(1 + round(days / 3)):
+        draft.random.choice(_UNUSUAL)(draft)
+    draft.random = random
     _tokens(draft)
     for number, member in draft.members.items():
         draft.members[number] = _with_posts(draft, member)
@@ -199,12 +204,14 @@ def _platform_outage(draft: _Draft) -> None:
     _add_platform_outage(draft, draft.moment(lasts), lasts)
 
 
-def _add_platform_outage(draft: _Draft, begins: float, lasts: float) -> str | None:
+def _add_platform_outage(
+    draft: _Draft, begins: float, lasts: float, causes: Sequence[Cause] = (texts.TROUBLE, texts.TROUBLE, texts.TROUBLE, texts.LIMIT)
+) -> str | None:
     platform = draft.random.choice(draft.by_size()[:7])
     same = [each for each in draft.occurrences if each.kind in (Kind.PLATFORM, Kind.GROUP) and each.where == platform]
     if any(each.overlaps(begins - 2 * HOUR, begins + lasts + 2 * HOUR) for each in same):
         return None
-    cause = draft.random.choice((texts.TROUBLE, texts.TROUBLE, texts.TROUBLE, texts.LIMIT))
+    cause = draft.random.choice(causes)
     members = tuple(each.number for each in draft.of(platform))
     spells = (Spell(begins, begins + lasts, cause, cause.text(platform, draft.random)),)
     draft.occurrences.append(Occurrence(Kind.PLATFORM, begins, begins + lasts, members, spells, where=platform))
@@ -289,7 +296,8 @@ def _blip(draft: _Draft) -> None:
 
 
 def _lie(draft: _Draft) -> None:
-    lasts = draft.random.choice((HOUR, 5 * HOUR)) * draft.random.uniform(0.8, 1.3)
+    """The test reports an error for hours or days, while posts are published."""
+    lasts = min(draft.random.choice((HOUR, 5 * HOUR, 5 * DAY)), draft.ends / 2) * draft.random.uniform(0.8, 1.3)
     begins = draft.moment(lasts)
     member = draft.one(begins, begins + lasts)
     if member is not None:
@@ -422,6 +430,55 @@ def _receiver(draft: _Draft) -> None:
     lasts = draft.random.choice((5 * MINUTE, HOUR, 4 * HOUR))
     begins = draft.moment(lasts)
     draft.occurrences.append(Occurrence(Kind.RECEIVER, begins, begins + lasts))
+
+
+def _outages_in_a_row(draft: _Draft) -> None:
+    """The API is down two or three times, an hour or more apart, at least once for long."""
+    at = draft.moment(9 * HOUR)
+    lengths = [draft.random.uniform(22, 90) * MINUTE, *(draft.random.uniform(2, 60) * MINUTE for _ in range(draft.random.choice((1, 2))))]
+    draft.random.shuffle(lengths)
+    for lasts in lengths:
+        if at + lasts > draft.ends - _COOL_DOWN or not draft.alone(at, at + lasts, *SERVICE, *DOWN, margin=HOUR / 2):
+            return
+        draft.occurrences.append(Occurrence(Kind.API, at, at + lasts, reason=draft.random.choice(_OUTAGES)))
+        at += lasts + draft.random.uniform(1, 3) * HOUR
+
+
+def _unusual_outage(draft: _Draft, lasts: float, **changes: object) -> Occurrence | None:
+    """The outage of a wide platform, changed so."""
+    begins = draft.moment(lasts)
+    if (
+        not draft.alone(begins, begins + lasts, *SERVICE, *DOWN)
+        or _add_platform_outage(draft, begins, lasts, causes=(texts.TROUBLE,)) is None
+    ):
+        return None
+    draft.occurrences[-1] = replace(draft.occurrences[-1], **changes)  # type: ignore[arg-type]
+    return draft.occurrences[-1]
+
+
+def _partial_outage(draft: _Draft) -> None:
+    """A platform fails some requests only."""
+    _unusual_outage(draft, draft.random.uniform(1.5, 4) * HOUR, share=draft.random.uniform(0.4, 0.9))
+
+
+def _mixed_outage(draft: _Draft) -> None:
+    """A platform fails with many texts, some of which nobody knows."""
+    _unusual_outage(
+        draft, draft.random.uniform(1.5, 4) * HOUR, others=("Request failed with status code 502", *texts.UNNAMED.texts["*"][:1])
+    )
+
+
+def _down_in_outage(draft: _Draft) -> None:
+    """The process ends, or stands still, when a platform's outage has just begun."""
+    outage = _unusual_outage(draft, draft.random.uniform(1.5, 4) * HOUR)
+    if outage is not None:
+        begins = outage.begins + draft.random.uniform(5, 180)
+        lasts = draft.random.choice((10.0, 10 * MINUTE, 45 * MINUTE))
+        draft.occurrences.append(Occurrence(draft.random.choice((Kind.KILL, Kind.FREEZE)), begins, begins + lasts))
+
+
+_UNUSUAL: tuple[_Deal, ...] = (_outages_in_a_row, _partial_outage, _mixed_outage, _down_in_outage)
+"""What the deck lacks: of these a world gets one, and more if it is long."""
 
 
 # ---- what follows

@@ -5,8 +5,9 @@ Moments are seconds since the world's beginning, by the one clock that is never 
 """
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
+from random import Random
 
 from monitor.errors import Reason
 from tests.world.texts import Cause
@@ -81,6 +82,8 @@ class Occurrence:
         status: of answers, the HTTP status.
         amount: seconds by which a clock is set, or the wait that throttling asks for.
         text: of a posting error.
+        share: of a platform outage, the share of the tests that it fails.
+        others: of a platform outage, other texts that some of the tests show.
     """
 
     kind: Kind
@@ -94,6 +97,8 @@ class Occurrence:
     status: int = 0
     amount: float = 0.0
     text: str = ""
+    share: float = 1.0
+    others: tuple[str, ...] = ()
 
     def holds(self, at: float) -> bool:
         """Whether it is going on at that moment."""
@@ -169,7 +174,10 @@ class World:
         for each in self.about(number):
             spell = each.spell(at)
             if spell is not None and each.kind is Kind.PLATFORM:
-                return spell
+                answer = Random(f"{number}/{at // MINUTE}")
+                if each.share < 1.0 and answer.random() >= each.share:
+                    continue
+                return replace(spell, text=answer.choice((spell.text, *each.others))) if each.others else spell
             if spell is not None and (hidden is None or each.kind in BROKEN):
                 hidden = spell
         return hidden

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import TypeVar
 
-from sqlalchemy import Connection, Engine, text
+from sqlalchemy import Connection, Engine, create_engine, text
 from sqlalchemy.engine import URL
 from sqlalchemy.exc import SQLAlchemyError
 
@@ -313,7 +313,11 @@ def read_cluster(reader: Reader) -> ClusterView:
 
 def conninfo(url: str) -> str:
     """The address of a PostgreSQL database as libpq reads it."""
-    return parse(url).set(drivername="postgresql").render_as_string(hide_password=False)
+    address = parse(url)
+    _, arguments = create_engine(address).dialect.create_connect_args(address)
+    from psycopg.conninfo import make_conninfo  # noqa: PLC0415 - SQLite needs none of it
+
+    return make_conninfo(**{name: value for name, value in arguments.items() if name != "context"})
 
 
 def rename_shards(store: Store, pairs: Mapping[str, str]) -> set[str]:

@@ -14,6 +14,7 @@ from monitor.db.rows import AttemptRow, DeliveryRow, NotificationRow, PendingRow
 from monitor.db.tables import attempts, deliveries, incidents, notifications, receiver_states
 from monitor.db.transaction import Reader
 from monitor.domain.delivery.retries import CircuitBreaker, DeliveryState, read_breaker
+from monitor.domain.events import EventType, Notification
 from monitor.domain.views.snapshot import OutboxView
 
 # The state is spelled out in the SQL: with a parameter the partial indexes could not be used.
@@ -22,6 +23,8 @@ _DELIVERED = text("deliveries.state = 'delivered'")
 
 _IDS: BindParameter[int] = bindparam("ids", expanding=True)
 _NOTIFICATIONS = select(notifications).order_by(notifications.c.id.desc()).limit(bindparam("limit"))
+_LAST = select(notifications.c.id, notifications.c.type, notifications.c.document).order_by(notifications.c.id.desc()).limit(200).subquery()
+_LAST_OF_TYPE = select(_LAST).where(_LAST.c.type == bindparam("type")).order_by(_LAST.c.id)
 _DELIVERY_STATES = select(deliveries.c.notification_id, deliveries.c.receiver, deliveries.c.state).where(
     deliveries.c.notification_id.in_(_IDS)
 )
@@ -94,6 +97,12 @@ _OPEN_ALERT_BODIES = (
     .join(notifications, notifications.c.id == _OPEN_ALERTS.c.notification_id)
     .order_by(_OPEN_ALERTS.c.id)
 )
+
+
+def last_notifications(reader: Reader, wanted: EventType) -> list[Notification]:
+    """Those of one type among the last 200 notifications, oldest first."""
+    rows = reader.rows(_LAST_OF_TYPE, {"type": wanted})
+    return [load_notification(row.document, f"notifications row {row.id}") for row in rows]
 
 
 def list_notifications(

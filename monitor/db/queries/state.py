@@ -148,10 +148,19 @@ def with_last_checks(state: ConnectionState, rows: Sequence[CheckRow]) -> Connec
     )
 
 
+HEARTBEAT_ACCEPTED = "heartbeat_accepted_at"
+
+
 def read_meta(reader: Reader, key: str) -> str | None:
     """A fact about the database itself, such as `instance_id`."""
     rows = reader.rows(_META, {"key": key})
     return str(rows[0].value) if rows else None
+
+
+def heartbeat_accepted_at(reader: Reader) -> datetime | None:
+    """When a heartbeat was accepted last; None before the first."""
+    stored = read_meta(reader, HEARTBEAT_ACCEPTED)
+    return datetime.fromisoformat(stored) if stored is not None else None
 
 
 def read_server(reader: Reader) -> tuple[datetime, bool]:

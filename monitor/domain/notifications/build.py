@@ -19,6 +19,7 @@ from monitor.domain.events import (
     Transition,
 )
 from monitor.domain.expiry import estimate, levels
+from monitor.domain.notifications.timing import recent_failures
 from monitor.domain.policy import Policy
 from monitor.domain.reasons import CREDENTIAL, UPSTREAM, Advice, Health, Scope
 from monitor.domain.scopes.key import LIMIT, RATE, USER
@@ -224,11 +225,18 @@ def _facts(
         last_evidence_at=_outdated_evidence(state, topic, context) if context.reminder else None,
         failed_posts=failure.failed_posts if ended and failure is not None else 0,
         last_failed_post_at=failure.last_failed_post_at if ended and failure is not None else None,
+        outages=_failures(connection, state, policy) if closing and topic is Topic.CONNECTION else 0,
         untested=state.health is Health.UNSUPPORTED,
         listed=connection.listed,
         escalated_to=context.escalated_to,
         included=context.included,
     )
+
+
+def _failures(connection: Connection, state: ConnectionState, policy: Policy) -> int:
+    """How often the connection failed lately; 0 for a single failure."""
+    failures = recent_failures(state.changes, policy, connection.interval)
+    return failures if failures > 1 else 0
 
 
 def _has_other_cause(state: ConnectionState, notified: LastNotified) -> bool:
@@ -311,7 +319,8 @@ def build_scope_notification(state: ScopeState, context: NotificationContext, *,
     value, now = state.topic, context.at
     closing = value.level == FINE
     incident_state = value.notified if value.notified.level != FINE else value
-    opened_at = incident_state.opened_at or now
+    # Those of a flapping scope are one incident to receivers; what is said is said of the last of them.
+    opened_at = value.opened_at or now
     opens, closes = _TYPES[state.scope]
     if state.closed_why == REMOVED:
         closes = _REMOVED_TYPES.get(state.scope, closes)
@@ -334,8 +343,8 @@ def build_scope_notification(state: ScopeState, context: NotificationContext, *,
             affected=len(left) if left else max(state.affected, len(state.members)),
             members=left or state.members,
             still_failing=len(state.left) if closing else 0,
-            outages=0 if closing or context.reminder else outages,
-            duration=max(now - opened_at, timedelta(0)) if closing else None,
+            outages=0 if context.reminder else outages,
+            duration=max((value.since or now) - opened_at, timedelta(0)) if closing else None,
             reminder=context.reminder,
             cause_since=None if closing else state.cause_since,
             closed_why=(state.closed_why or None) if closing else None,

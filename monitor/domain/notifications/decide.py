@@ -35,8 +35,9 @@ from monitor.domain.notifications.timing import (
     is_fresh,
     is_outdated,
     next_evaluation_at,
-    recent_outages,
     reminder_at,
+    repeated_at,
+    scope_outages,
     short_outages,
 )
 from monitor.domain.policy import Policy
@@ -399,7 +400,7 @@ class _ScopeDraft(_Draft):
 
     def build(self, topic: Topic, context: NotificationContext) -> Notification:
         del topic
-        sent = build_scope_notification(self.state, context, outages=recent_outages(self.state, self.policy))
+        sent = build_scope_notification(self.state, context, outages=scope_outages(self.state, self.policy))
         # One of several outages that may be too short to be noticed by checks is no page.
         return replace(sent, severity=min(sent.severity, Severity.WARNING, key=lambda each: each.rank)) if self._is_held() else sent
 
@@ -408,12 +409,15 @@ class _ScopeDraft(_Draft):
         return self.state.open and self.state.notify_at is not None and self.now < self.state.notify_at
 
     def changed(self, topic: Topic) -> bool:
-        """Whether receivers know of a flapping scope, whose present incident has lasted since, or of one that has changed since."""
+        """Whether the open incident has changed since, or lasts, and receivers know of an earlier one, or of a warning, only."""
         notified, changed_at = self.value(topic).notified, self.state.changed_at
         if not self.state.open or notified.merged or self._is_held():
             return False
+        repeated = repeated_at(self.state, self.policy)
+        if repeated is not None:
+            return self.now >= repeated
         grown = changed_at is not None and notified.at is not None and notified.at < changed_at
-        return grown or (notified.severity is Severity.WARNING and severity(self.state) is Severity.CRITICAL)
+        return grown or (notified.last_severity is Severity.WARNING and severity(self.state) is Severity.CRITICAL)
 
     def closed_why(self, topic: Topic) -> str | None:
         del topic

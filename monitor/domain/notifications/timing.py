@@ -1,6 +1,6 @@
 """When reminders are due, and when a connection is evaluated again."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime, timedelta
 
 from monitor.domain import topics
@@ -61,9 +61,10 @@ def reminders_due(state: ConnectionState, policy: Policy) -> Iterator[datetime]:
 
 
 def cause_due_at(state: ConnectionState, notified: LastNotified, policy: Policy, interval: timedelta) -> datetime | None:
-    """Return when another cause of an open failure is notified: at once, the third and any further one when it has lasted."""
+    """Return when another cause of an open failure is notified: at once, the third and any further one soon after it when it has lasted."""
     since = state.failure.cause_since if state.failure is not None else None
-    if since is None or notified.causes < _CAUSES_AT_ONCE:
+    rare = since is not None and notified.at is not None and since - notified.at >= policy.flap.calm_for(interval)
+    if since is None or rare or notified.causes < _CAUSES_AT_ONCE:
         return since
     return since + policy.flap.calm_for(interval) * (1 << min(notified.causes - _CAUSES_AT_ONCE, _LONGEST_HOLD))
 
@@ -166,19 +167,35 @@ def closing_held_until(state: ScopeState, policy: Policy) -> datetime | None:
     value, flap = state.topic, policy.flap
     if value.level != FINE or value.notified.level == FINE or state.closed_why or not state.changes:
         return None
-    return state.changes[-1] + flap.calm_for(policy.interval) if recent_outages(state, policy) else None
+    return state.changes[-1] + flap.calm_for(policy.interval) if scope_outages(state, policy) else None
 
 
 def short_outages(state: ScopeState, policy: Policy) -> bool:
-    """Whether the open incident of a flapping scope is notified at once: that before it was too short to be notified at all."""
-    notified_at = state.topic.notified.at
-    return recent_outages(state, policy) > 1 and (notified_at is None or notified_at < state.changes[-3])
+    """Whether the open incident of a flapping scope is notified at once: those before it were too short to be notified at all."""
+    outages, notified_at = scope_outages(state, policy), state.topic.notified.at
+    return outages > 0 and (notified_at is None or notified_at < state.changes[1 - 2 * min(outages, policy.flap.changes)])
 
 
-def recent_outages(state: ScopeState, policy: Policy) -> int:
-    """How often a flapping scope failed lately, its last incident included; 0 when it does not flap. It does by its second incident."""
-    if not state.changes:
-        return 0
-    last, flap = state.changes[-1], policy.flap
-    recent = sum(1 for change in state.changes if change > last - flap.window_for(policy.interval))
-    return (recent + 1) // 2 if recent >= flap.changes else 0
+def repeated_at(state: ScopeState, policy: Policy) -> datetime | None:
+    """
+    Return when the open incident of a flapping scope is notified, whose last end is held; None when receivers know of it.
+
+    It must last as long as an outage of the API that is notified, each further one twice as long, at most until a scope counts as stable.
+    """
+    value, notified = state.topic, state.topic.notified
+    if FINE in {value.level, notified.level} or value.since is None or (notified.at is not None and notified.at >= value.since):
+        return None
+    hold = policy.scopes.api_notify_for(policy.api_window) * (1 << min(notified.causes, _LONGEST_HOLD))
+    return (value.opened_at or value.since) + min(hold, policy.flap.calm_for(policy.interval))
+
+
+def scope_outages(state: ScopeState, policy: Policy) -> int:
+    """How often a flapping scope failed lately, its last incident included; 0 when it does not flap: `flap.changes` incidents make it."""
+    outages = recent_failures(state.changes, policy, policy.interval)
+    return outages if outages >= policy.flap.changes else 0
+
+
+def recent_failures(changes: Sequence[datetime], policy: Policy, interval: timedelta) -> int:
+    """How many of the *changes* between working and failing within the window before the last one were failures; the two alternate."""
+    recent = sum(1 for change in changes if change > changes[-1] - policy.flap.window_for(interval))
+    return (recent + 1) // 2

@@ -22,6 +22,7 @@ class PlatformText:
     Attributes:
         platforms: lower case; `"*"` is any platform.
         patterns: regular expressions; one of them is found in the message, ignoring case.
+        weak: an HTTP status in the message says more.
 
     Raises:
         ValueError: a pattern is not a valid regular expression, or the reason is none of a platform's error.
@@ -30,6 +31,7 @@ class PlatformText:
     platforms: tuple[str, ...]
     patterns: tuple[str, ...]
     reason: Reason
+    weak: bool = False
 
     def __post_init__(self) -> None:
         if self.reason not in TEXT_REASONS:
@@ -45,7 +47,7 @@ class PlatformTexts:
 
     def __init__(self, entries: Iterable[PlatformText] = ()) -> None:
         self._given = entries
-        self._compiled: dict[str, tuple[tuple[tuple[re.Pattern[str], ...], Reason], ...]] = {}
+        self._compiled: dict[str, tuple[tuple[tuple[re.Pattern[str], ...], PlatformText], ...]] = {}
 
     @cached_property
     def _entries(self) -> tuple[PlatformText, ...]:
@@ -54,18 +56,16 @@ class PlatformTexts:
     def __len__(self) -> int:
         return len(self._entries)
 
-    def reason(self, platform: str, message: str) -> Reason | None:
-        """The reason for the error *message* of *platform*; None when the table does not know it."""
+    def find(self, platform: str, message: str) -> PlatformText | None:
+        """The entry for the error *message* of *platform*; None when the table does not know it."""
         if platform not in self._compiled:
             self._compiled[platform] = tuple(
-                (entry.compiled(), entry.reason)
-                for entry in self._entries
-                if platform in entry.platforms or ANY_PLATFORM in entry.platforms
+                (entry.compiled(), entry) for entry in self._entries if platform in entry.platforms or ANY_PLATFORM in entry.platforms
             )
         text = message.casefold()
-        for patterns, reason in self._compiled[platform]:
+        for patterns, entry in self._compiled[platform]:
             if any(pattern.search(text) for pattern in patterns):
-                return reason
+                return entry
         return None
 
 
@@ -88,4 +88,10 @@ def code_pattern(codes: Iterable[int]) -> str:
     """
     numbers = "|".join(str(code) for code in codes)
     named = r"(?<!status)(?<!status[ _])code[\"'\s:=#]{1,4}"
-    return rf"(?:\(#|\[|{named}|exception[\s:]{{1,2}})(?:{numbers})\b"
+    after_error = r"(?=\s*(?:$|[:,;.)-]))"
+    return rf"(?:\(#|\[|{named}|exception[\s:]{{1,2}})(?:{numbers})\b|\berror[\s:#]{{1,2}}(?:{numbers})\b{after_error}"
+
+
+def words_pattern(pattern: str) -> str:
+    """The regular expression for the words of a sentence, and for a code name made of them, such as `access_token_expired`."""
+    return re.sub(r"(?<=[a-z0-9)?]) ", "[ _-]?", pattern)  # not after a repetition: the search would take too long

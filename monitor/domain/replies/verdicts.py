@@ -8,7 +8,7 @@ import re
 from dataclasses import dataclass
 
 from monitor.domain.connections import SHORT_LIVED, Connection
-from monitor.domain.reasons import CREDENTIAL, Outcome, outcome_of
+from monitor.domain.reasons import CREDENTIAL, UPSTREAM, Outcome, outcome_of
 from monitor.domain.replies.checks import Reply, Verdict
 from monitor.domain.replies.platform_texts import ANY_PLATFORM, NO_PLATFORM_TEXTS, PlatformTexts
 from monitor.domain.replies.token_life import TokenLife, TokenSays
@@ -17,38 +17,24 @@ from monitor.errors import ApiError, Reason
 EXPECT_OK = "ok"
 EXPECT_UNSUPPORTED = "unsupported"
 
-# What the table of platform texts does not know: the words of HTTP clients, and those that platforms share. First match wins.
-_STATUS_CODE = re.compile(r"status code:? ([0-9]{3})\b")
-_BY_STATUS_CODE = {"401": Reason.CREDENTIAL_REJECTED, "403": Reason.RIGHTS_LOST, "404": Reason.TARGET_GONE}
-_COMMON_TEXTS = (
-    (Reason.BOT_REMOVED, re.compile(r"bot (?:was|has been) (?:kicked|removed)|bot is not a member")),
-    (
-        Reason.ACCOUNT_RESTRICTED,
-        re.compile(
-            r"account (?:is |was |has been |have been )?(?:temporarily |permanently )?(?:suspended|locked|disabled|restricted|deactivated|banned)"
-            r"|checkpoint"
-        ),
-    ),
-    (Reason.TOKEN_EXPIRED, re.compile(r"session (?:has )?expired|token (?:\w+ ){0,5}expired|expired (?:access |refresh )?token")),
-    (
-        Reason.CREDENTIAL_REJECTED,
-        re.compile(
-            r"session (?:has )?been invalidated|error validating access token|invalid[ _]oauth|invalid_grant"
-            r"|invalid (?:access |refresh |auth )?token|token (?:is |was |has been )?(?:invalid|revoked)"
-            r"|invalid (?:credential|identifier or password)|revoked|unauthorized|invalid bot token|reauth|re-auth|reconnect"
-        ),
-    ),
-    (Reason.RIGHTS_LOST, re.compile(r"posting rights|permission|not authorized|forbidden|insufficient[ _]scope")),
-    (Reason.PLATFORM_LIMITED, re.compile(r"rate.?limit|too many (?:requests|calls)|quota")),
-    (
-        Reason.PLATFORM_TROUBLE,
-        re.compile(
-            r"timeout|timed out|etimedout|econnreset|econnrefused|enotfound|eai_again|socket hang up|network error"
-            r"|temporarily unavailable|service unavailable|bad gateway|internal server error"
-        ),
-    ),
-    (Reason.TARGET_GONE, re.compile(r"channel is unavailable|not found")),
+# HTTP statuses that platforms, and the networks before them, answer with; error numbers of a platform are others.
+_STATUS = r"(401|403|404|408|410|420|425|429|50[0-4789]|52[0-9]|530|59[89]|999)\b"
+_REASON_PHRASE = (
+    r"(?:internal|server|client|bad|gateway|service|web|origin|unknown|too many|unauthorized|forbidden|not found|gone|site|network|backend"
+    r"|connection|time|error)\b"
 )
+_FILLING = r"(?:[\s:=!\"'(_]|with|an?\b|http|error|status|code|response|server)*"
+_HTTP_STATUS = re.compile(
+    rf"(?:(?:http(?:/[0-9](?:\.[0-9])?)?|status|respon(?:se|ded)){_FILLING}"
+    # Such as HTTP/1.1 503; returned 502 for url, but not error: 500 characters are allowed; 504 Gateway Time-out.
+    rf"|(?<![a-z])(?:error|code|failed|returned|got|received){_FILLING}(?=[0-9]{{3}}(?:\W*$|[^\w\s]|\s+(?:{_REASON_PHRASE}|for|from)))"
+    rf"|(?<![\w.#])(?=[0-9]{{3}}[\s:-]+{_REASON_PHRASE})|^\W*(?=[0-9]{{3}}\W*$)){_STATUS}"
+)
+_BY_STATUS = dict.fromkeys(("420", "429", "999"), Reason.PLATFORM_LIMITED) | dict.fromkeys(("404", "410"), Reason.TARGET_GONE)
+_BY_STATUS |= {"401": Reason.CREDENTIAL_REJECTED, "403": Reason.RIGHTS_LOST}
+
+# A text that names one of these is believed whatever status or request to try again comes with it.
+_CERTAIN = CREDENTIAL | UPSTREAM | {Reason.ACCOUNT_RESTRICTED, Reason.BOT_REMOVED, Reason.APP_REFUSED}
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,6 +87,8 @@ DEFAULT_FALSE_NEGATIVES: tuple[FalseNegativeRule, ...] = (
         r"(?=.*(?:credential|access[ _]?token))",
         Reason.VALIDATOR_LACKS_CREDENTIALS,
     ),
+    # A post that was refused as a duplicate shows that the connection works.
+    FalseNegativeRule(ANY_PLATFORM, r".*", r"duplicate[_ -]?(?:post|status|tweet|content)|is a duplicate\b|\(#506\)|\bcode\W{1,3}506\b"),
 )
 
 
@@ -136,19 +124,16 @@ def judge(
 
 def classify(message: str, platform: str = "", texts: PlatformTexts = NO_PLATFORM_TEXTS) -> Reason:
     """Return the reason for the error *message* of *platform*; `validation_failed` for a message that is not known."""
-    text = message.casefold()
-    coded = _STATUS_CODE.search(text)
-    # That a platform fails or limits requests is certain from its status code, whatever text comes with it.
-    if coded is not None and coded[1].startswith("5"):
-        return Reason.PLATFORM_TROUBLE
-    if coded is not None and coded[1] == "429":
-        return Reason.PLATFORM_LIMITED
-    known = texts.reason(platform, message)
-    if known is not None:
-        return known
-    if coded is not None and coded[1] in _BY_STATUS_CODE:
-        return _BY_STATUS_CODE[coded[1]]
-    return next((reason for reason, pattern in _COMMON_TEXTS if pattern.search(text)), Reason.VALIDATION_FAILED)
+    entry = texts.find(platform, message)
+    certain = entry.reason if entry is not None and not entry.weak else None
+    if certain in _CERTAIN:
+        return certain
+    found = _HTTP_STATUS.search(message.casefold())
+    coded = _BY_STATUS.get(found[1], Reason.PLATFORM_TROUBLE) if found is not None else None
+    # That a platform fails or limits requests is certain from its status, unless its text says what a person must repair.
+    if coded in UPSTREAM:
+        return coded
+    return certain or coded or (entry.reason if entry is not None else Reason.VALIDATION_FAILED)
 
 
 def _expired_or_rejected(reason: Reason, token: TokenLife) -> Reason:

@@ -30,7 +30,7 @@ class ScopeKey(NamedTuple):
 
     Attributes:
         kind: the kind of scope; `rate` and `service` are the API's throttling of, and its service to, one account, `limit` its throttling
-            of all of them; `group` are the connections of one user and platform.
+            of all of them; `user` without a user are all of an account; `group` are the connections of one user and platform.
         name: the API's host, the account or the platform; empty for the database.
         user: the managed user, or empty.
         group_platform: of a group: its platform; else empty.

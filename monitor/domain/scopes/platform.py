@@ -28,6 +28,9 @@ AlikeReasons = frozenset[Reason]
 _MOST_SWEEPS = 2
 
 _COUNTED = 2
+_STEADY = 3
+
+_UNKNOWN = frozenset({Reason.VALIDATION_FAILED})
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,6 +42,7 @@ class Member:
         reason, detail: of the failure that the last evidence shows; None and empty when it passed.
         since: since when it fails so.
         counted: the failure was seen twice.
+        steady: its last few checks failed.
         witness: receivers know of it already, and its last check shows trouble of the platform itself: no cause of its own.
     """
 
@@ -50,6 +54,7 @@ class Member:
     counted: bool
     broken: bool
     notified: bool
+    steady: bool
     witness: bool = False
 
     @property
@@ -73,6 +78,7 @@ def member(connection: Connection, state: ConnectionState) -> Member | None:
         counted=reason is not None and (twice or (state.health is Health.ERROR and _unconfirmed_cause(state) is None)),
         broken=state.health is Health.ERROR,
         notified=is_notified(state),
+        steady=state.failures >= _STEADY,
         witness=reason is not None and is_notified(state) and state.reason in UPSTREAM,
     )
 
@@ -80,6 +86,11 @@ def member(connection: Connection, state: ConnectionState) -> Member | None:
 def is_notified(state: ConnectionState) -> bool:
     """Whether receivers know of a failure of the connection; that it is stale says nothing of one."""
     return state.topic(Topic.CONNECTION).notified.level not in {FINE, STALE}
+
+
+def _explained(reason: Reason) -> AlikeReasons:
+    """The reasons of failures that an incident with *reason* explains: while a platform has trouble, it also answers with unknown texts."""
+    return UPSTREAM | _UNKNOWN if reason in UPSTREAM else reasons_like(reason)
 
 
 def reasons_like(reason: Reason) -> AlikeReasons:
@@ -100,7 +111,7 @@ def covers(scope: ScopeState, one: Member, within: timedelta) -> bool:
     """
     if not scope.open or scope.reason is None or one.since is None or one.notified:
         return False
-    if one.reason is not None and all(one.reason not in reasons_like(reason) for reason in (scope.reason, *scope.earlier_reasons)):
+    if one.reason is not None and all(one.reason not in _explained(reason) for reason in (scope.reason, *scope.earlier_reasons)):
         return False
     joined_at = scope.changed_at or scope.topic.since
     return scope.reason in UPSTREAM or joined_at is None or one.since <= joined_at + within
@@ -116,7 +127,9 @@ def is_sign(before: ConnectionState, after: ConnectionState) -> bool:
 
 
 def suspected(state: ScopeState, now: datetime, policy: ScopePolicy, window: timedelta) -> ScopeState:
-    """Return the state of a platform after the first sign of a failure: its other connections are looked at."""
+    """Return the state of a platform after the first sign of a failure: its other connections are looked at, and its end is in doubt."""
+    if state.recovery is not None:
+        state = replace(state, recovery=None)
     if state.suspect_at is not None:
         return state
     return replace(_swept(state, now, policy, window), suspect_at=now)
@@ -130,7 +143,10 @@ def _swept(state: ScopeState, now: datetime, policy: ScopePolicy, window: timede
 
 def hold_until(state: ScopeState, policy: ScopePolicy) -> datetime | None:
     """Return until when notifications of single connections wait at most while the platform is suspected; None when it is not."""
-    return state.suspect_at + _MOST_SWEEPS * policy.sweep if state.suspect_at is not None else None
+    if state.suspect_at is None:
+        return None
+    # After a pause they are looked at anew.
+    return max(state.suspect_at, state.swept_at or state.suspect_at) + _MOST_SWEEPS * policy.sweep
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,7 +155,7 @@ class Sight:
     What the rule looks at.
 
     Attributes:
-        members: the connections of the platform; while it is only open, those that fail.
+        members: the connections of the platform; while it is only open and not recovering, those that fail.
         window: how far back checks count: two rounds or more.
         looking: the platform is suspected; until that is decided no incident there is over.
         silenced: whether a silence suppresses the failure of a connection.
@@ -185,13 +201,12 @@ def advance_open(state: ScopeState, sight: Sight) -> ScopeState:
     """Return the state of a platform or group after the passing of time: its incident closes when nothing that it covers fails."""
     if not state.open:
         return state
-    now = sight.now
     if not state.members:
         # An incident of an earlier version does not say what it covers.
         failing = [one for one in sight.members if one.reason is not None and not one.notified]
-        return _with_facts(state, failing, now) if failing else _closed(state, sight)
+        return _with_facts(state, failing, sight.now) if failing else _closed(state, sight)
     left = [one for one in sight.members if state.key in {one.group, _platform_of(one)} and covers(state, one, sight.within)]
-    if not left:
+    if not left and state.reason not in UPSTREAM:
         return state if sight.looking else _closed(state, sight)
     if state.affected < len(left):
         state = replace(state, affected=len(left))
@@ -199,14 +214,32 @@ def advance_open(state: ScopeState, sight: Sight) -> ScopeState:
     if ids != state.left:
         state = replace(state, left=ids)
     passing = len(left) < state.affected or any(one.reason is None for one in left)
-    if state.recovery is None:
-        return replace(_swept(state, now, sight.policy, sight.window), recovery=RecoveryWindow(now, 0, 0)) if passing else state
-    if not passing:
+    return _recovering(state, left, sight) if passing else replace(state, recovery=None) if state.recovery is not None else state
+
+
+def _recovering(state: ScopeState, left: Sequence[Member], sight: Sight) -> ScopeState:
+    """
+    Return the open *state*, some of whose connections pass: all are looked at, and trouble that clears by itself is over after two looks.
+
+    A platform that fails some requests only would often seem to work at one look.
+    """
+    now, policy, recovery = sight.now, sight.policy, state.recovery
+    if recovery is None:
+        swept = _swept(state, now, policy, sight.window)
+        return replace(swept, recovery=RecoveryWindow(now, 0, 0)) if swept is not state else state
+    below = (one for one in sight.members if state.key in {one.group, _platform_of(one)} and not one.notified)
+    looked = all(one.looked_at is not None and one.looked_at >= recovery.since for one in below)
+    looked = looked or now - recovery.since >= _MOST_SWEEPS * policy.sweep
+    if state.reason not in UPSTREAM or sight.looking or not looked:
+        return state
+    failing = [one for one in left if one.reason is not None]
+    unnamed = all(one.reason not in UPSTREAM for one in failing)
+    if len(failing) > (policy.platform_ratio if unnamed else policy.close_ratio) * state.affected or any(not one.steady for one in failing):
         return replace(state, recovery=None)
-    since = state.recovery.since
-    looked = all(one.looked_at is not None and one.looked_at >= since for one in left)
-    few = state.reason in UPSTREAM and len(left) < sight.policy.close_ratio * state.affected
-    return _closed(state, sight) if looked and few and not sight.looking else state
+    if len(left) == len(failing) and recovery.good:
+        return _closed(state, sight)
+    again = len(left) == len(failing) and now - recovery.since >= policy.close_after
+    return replace(state, swept_at=now, recovery=RecoveryWindow(now, 1, 0)) if again else state
 
 
 def _closed(state: ScopeState, sight: Sight) -> ScopeState:
@@ -220,7 +253,7 @@ def to_look_at(state: ScopeState, members: Iterable[Member], limit: int) -> list
     """The connections to check now that the scope is looked at: at most *limit*, failing ones first, then the oldest evidence."""
     since = state.swept_at
     waiting = [one for one in members if since is not None and (one.looked_at is None or one.looked_at < since)]
-    if state.suspect_at is None:
+    if state.suspect_at is None and (state.recovery is None or state.reason not in UPSTREAM):
         waiting = [one for one in waiting if one.reason is not None or one.broken]
     waiting.sort(key=lambda one: (one.reason is None, one.looked_at.timestamp() if one.looked_at is not None else 0.0))
     return [one.connection.id for one in waiting[:limit]]
@@ -253,7 +286,8 @@ def _platform_of(one: Member) -> ScopeKey:
 
 def _is_new(one: Member, platform: ScopeState, scope: Callable[[ScopeKey], ScopeState], sight: Sight) -> bool:
     """Whether the connection fails now, since lately, and receivers do not know it yet in any way."""
-    if one.reason is None or one.notified or one.since is None or one.since <= sight.now - sight.within:
+    suspect_at = platform.suspect_at or sight.now
+    if one.reason is None or one.notified or one.since is None or one.since <= suspect_at - sight.within:
         return False
     return _is_fresh(one, platform) and not any(covers(wider, one, sight.within) for wider in (platform, scope(one.group)))
 
@@ -279,6 +313,8 @@ def _by_reasons(failing: Iterable[Member]) -> Mapping[AlikeReasons, list[Member]
     for one in failing:
         if one.reason is not None:
             by_reasons[reasons_like(one.reason)].append(one)
+    if UPSTREAM in by_reasons:
+        by_reasons[UPSTREAM] += by_reasons.pop(_UNKNOWN, [])
     return by_reasons
 
 
@@ -301,7 +337,9 @@ def _narrowest(
     if platform.open:
         ended = not any(covers(platform, one, sight.within) for one in sight.members)
         wide = (wide and platform.reason in reasons) or (ended and all(one.reason is not None for one in fresh))
-    if wide and _together(failing, fresh, witnesses, sight.policy):
+    # Trouble of the platform has one cause, however few of many accounts have it.
+    few = reasons is UPSTREAM and sum(one.counted for one in failing) >= sight.policy.group_count
+    if wide and (few or _together(failing, fresh, witnesses, sight.policy)):
         return [(platform.key, _members(reasons, failing, sight))]
     opening = []
     for key, members in groups.items():
@@ -346,6 +384,7 @@ def _joined(state: ScopeState, reasons: AlikeReasons, failing: Sequence[Member],
 
 def _with_facts(state: ScopeState, failing: Sequence[Member], now: datetime) -> ScopeState:
     """Return *state* with the prevailing reason and text of the *failing* connections."""
-    (reason, detail), _ = Counter((one.reason, one.detail) for one in failing).most_common(1)[0]
+    named = [one for one in failing if one.reason in UPSTREAM] or failing
+    (reason, detail), _ = Counter((one.reason, one.detail) for one in named).most_common(1)[0]
     members = tuple(one.connection.id for one in failing[:MEMBERS_KEPT])
     return replace(state, reason=reason, detail=detail, last_bad_at=now, members=members, affected=len(failing))

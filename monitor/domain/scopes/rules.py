@@ -5,6 +5,7 @@ from datetime import datetime, timedelta
 from typing import NamedTuple
 
 from monitor.domain.copies import replace
+from monitor.domain.events import REMOVED
 from monitor.domain.policy import ScopePolicy
 from monitor.domain.reasons import Outcome, meaning
 from monitor.domain.replies.checks import Observation
@@ -65,7 +66,11 @@ def advance(state: ScopeState, observation: Observation, policy: ScopePolicy, *,
     suspect_at = state.suspect_at or at
     state = replace(with_failure(state, observation), suspect_at=suspect_at, streak=next_streak(state.streak, observation))
     confirmed = state.streak is not None and state.streak.count >= min(members, _refusals(state))
-    return opened(state, at, members) if confirmed and at - suspect_at >= policy.account_confirm else state
+    if not confirmed or state.open or at - suspect_at < policy.account_confirm:
+        return state
+    state = opened(state, at, members)
+    # First one connection of each other user is looked at: the API may refuse all of them, which is one incident.
+    return replace(state, swept_at=at, notify_at=at + policy.open_after / 2) if state.kind == USER else state
 
 
 def _refusals(state: ScopeState) -> int:
@@ -95,7 +100,7 @@ def _advance_rate(state: ScopeState, observation: Observation, policy: ScopePoli
 
 
 def advance_limit(limit: ScopeState, rates: Sequence[ScopeState], now: datetime) -> dict[ScopeKey, ScopeState]:
-    """Return the states of the API's throttling of all accounts and of each (*rates*), after the passing of time."""
+    """Return the states of the API's throttling of all accounts, or refusal of all users, and of each (*rates*), after the passing of time."""
     throttled = [rate for rate in rates if rate.open or rate.suspect_at is not None]
     if not limit.open and len(rates) > 1 and len(throttled) == len(rates) and any(rate.open for rate in rates):
         first = min(throttled, key=lambda rate: rate.suspect_at or now)
@@ -103,7 +108,9 @@ def advance_limit(limit: ScopeState, rates: Sequence[ScopeState], now: datetime)
         limit = replace(limit, suspect_at=first.suspect_at, reason=first.reason, detail=first.detail, last_bad_at=first.last_bad_at)
         limit = replace(opened(limit, now, affected), suspect_at=None)
     elif limit.open and not throttled:
-        limit = closed(limit, now)
+        limit = closed(limit, now, "" if rates else REMOVED)
+    elif limit.open and limit.kind == USER:
+        limit = replace(limit, last_bad_at=max(rate.last_bad_at or now for rate in throttled))
     return {limit.key: limit} | covered(limit, rates)
 
 

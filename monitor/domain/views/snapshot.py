@@ -78,6 +78,14 @@ class SuspectedScope:
 
 
 @dataclass(frozen=True, slots=True)
+class HeartbeatView:
+    """Heartbeats: why the last one was not accepted or is withheld, empty if it was, and when one was accepted last, as far as is known."""
+
+    problem: str = ""
+    accepted_at: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class StorageFailure:
     """The database takes no writes: since when, its own message, and whether that has lasted until it is notified."""
 
@@ -173,7 +181,7 @@ class Snapshot:
         notices: what was lost lately, without an incident.
         untended: the shards of a cluster that no node tends.
         active: names the instance that is active while this one is a standby; "" otherwise.
-        heartbeat_problem: why heartbeats are withheld, where that was asked for; "" while they are not.
+        heartbeat: the heartbeats; None without, or before the first is due.
     """
 
     taken_at: datetime
@@ -193,7 +201,7 @@ class Snapshot:
     notices: tuple[Notification, ...] = ()
     untended: tuple[str, ...] = ()
     active: str = ""
-    heartbeat_problem: str = ""
+    heartbeat: HeartbeatView | None = None
     cluster: ClusterFacts | None = None
 
     @property

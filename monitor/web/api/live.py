@@ -71,11 +71,11 @@ async def summary(context: ApiContext, _: Query) -> api.Summary:
             facts.silence(silence) for silence in snapshot.controls.silences if silence.state(context.now()) is not SilenceState.EXPIRED
         ],
         "receivers": {name: facts.receiver(outbox) for name, outbox in snapshot.outbox.items()},
+        "heartbeat": facts.heartbeat(snapshot.heartbeat),
     }
 
 
 def _filter_of(query: SelectingQuery) -> ConnectionFilter:
-    """The filter that the parameters describe."""
     return ConnectionFilter(
         health=frozenset(query.health),
         statuses=frozenset(query.display_status),

@@ -151,7 +151,6 @@ class Site:
         return _page(self._pages.status(board, page, sparklines, now))
 
     async def _status_at(self, request: web.Request, board: StatusBoard, now: datetime) -> web.Response:
-        """The status page as it was."""
         try:
             at = moment_of("at", request.query["at"], latest=now)
         except FieldProblem as problem:

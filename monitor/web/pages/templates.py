@@ -18,7 +18,7 @@ from monitor.text.links import url_part
 from monitor.web.pages.connection import Profile
 from monitor.web.pages.history import SparklineRow
 from monitor.web.status.board import Page, StatusBoard
-from monitor.web.status.sidebar import accounts_of, receivers_of
+from monitor.web.status.sidebar import accounts_of, heartbeat_of, receivers_of
 
 _TYPES = {".css": "text/css; charset=utf-8", ".js": "text/javascript; charset=utf-8", ".svg": "image/svg+xml"}
 DEEP = "../../../"
@@ -83,6 +83,7 @@ class Pages:
             accounts=accounts_of(board.snapshot, board.accounts),
             several_accounts=len(board.accounts) > 1,
             receivers=receivers_of(board.snapshot, now),
+            heartbeat=heartbeat_of(board.snapshot, now),
             page=page,
             filters=page.filters,
             sparklines=sparklines,

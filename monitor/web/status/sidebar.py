@@ -158,6 +158,15 @@ def receivers_of(snapshot: Snapshot, now: datetime) -> tuple[ReceiverView, ...]:
     return tuple(sorted(receivers, key=lambda receiver: (receiver.tone is not Tone.BAD, receiver.name)))
 
 
+def heartbeat_of(snapshot: Snapshot, now: datetime) -> ReceiverView | None:
+    """The heartbeats; None without any."""
+    view = snapshot.heartbeat
+    if view is None:
+        return None
+    last = f"accepted {brief(now - view.accepted_at)} ago" if view.accepted_at is not None else "none was accepted yet"
+    return ReceiverView("Heartbeat", Tone.BAD if view.problem else Tone.GOOD, f"withheld: {view.problem}; {last}" if view.problem else last)
+
+
 def accounts_of(snapshot: Snapshot, connections: Mapping[str, int]) -> tuple[AccountView, ...]:
     """Every account and whether the API accepts it; *connections* counts those of each."""
     states = {True: (Tone.GOOD, "accepted"), False: (Tone.BAD, "rejected"), None: (Tone.IDLE, "unknown")}
