@@ -1,6 +1,5 @@
 """`python -m monitor` is `postpost-monitor`: what must be so before any library is loaded."""
 
-import ctypes
 import gc
 import os
 import signal
@@ -21,6 +20,8 @@ def main() -> int:
     if sys.argv[1:2] == ["run"]:
         # Until `run` takes its signals itself nothing is in hand: a stop that comes so early is a clean one too.
         signal.signal(signal.SIGTERM, lambda _number, _frame: os._exit(0))
+        import ctypes  # noqa: PLC0415 - other commands do without
+
         # glibc gives threads heaps of their own, which stay half empty: 7 MB with ten thousand connections.
         with suppress(OSError, AttributeError):
             ctypes.CDLL(None).mallopt(_ARENA_MAX, 1)

@@ -1,6 +1,6 @@
 """The table of platform texts: the configuration's entries first, then those of the packaged data file."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from functools import cache
 from importlib.resources import files
 from itertools import chain
@@ -19,12 +19,17 @@ def platform_texts_of(settings: PolicySettings) -> PlatformTexts:
     if not given:
         return _built_in_table()
     own = [PlatformText((text.platform,), (text.message,), Reason(text.reason)) for text in given]
-    return PlatformTexts(chain(own, built_in_texts()))
+    return PlatformTexts(chain(own, _built_in()))
 
 
 @cache
 def _built_in_table() -> PlatformTexts:
-    return PlatformTexts(built_in_texts())
+    return PlatformTexts(_built_in())
+
+
+def _built_in() -> Iterator[PlatformText]:
+    # A generator: the file is read when the first text is looked up.
+    yield from built_in_texts()
 
 
 @cache

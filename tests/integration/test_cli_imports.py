@@ -45,7 +45,7 @@ DECIDING = {
     "monitor.domain.projections.forecast",
     "monitor.domain.notifications.decide",
 }
-MOST = 513
+MOST = 514
 """Modules in all, those of the standard library included; 350 of them come with SQLAlchemy and pydantic."""
 MOST_OWN = 116
 ROWS = ("history threads-1784", "silence list", "incidents", "deliveries list")

@@ -85,8 +85,9 @@ def test_said_in_another_message() -> None:
     """The end of an incident that a recovery includes goes to what keeps incidents, and to chats that did not get the recovery."""
     rules = (ReceiverRule("pager"), ReceiverRule("chat", keeps_incidents=False), ReceiverRule("team", keeps_incidents=False))
     closing = a_notification(type=EventType.TOKEN_RENEWED, why=NotificationReason.CLOSED)
-    for notified in ((), ("pager", "chat", "team")):
+    for notified in (None, ("pager", "chat", "team")):
         assert receivers_for(closing, a_connection(), (), rules, notified=notified, informed=("pager", "chat")) == ("pager", "team")
+    assert receivers_for(closing, a_connection(), (), rules, notified=(), informed=("pager", "chat")) == ()
 
 
 def test_send_resolved() -> None:
