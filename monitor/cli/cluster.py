@@ -92,10 +92,10 @@ def _state(member: NodeRow, view: ClusterView) -> str:
         return "lost"
     if member.drained:
         return "drained"
-    if member.config != view.config_in_force():
-        return "other configuration"
     if member.unfit:
         return "unfit"
+    if member.config != view.config_in_force():
+        return "other configuration"
     return "working" if member.weight > 0 else "pages only"
 
 

@@ -17,6 +17,7 @@ from monitor.db import (
     acks_of_open,
     connections_by_id,
     list_incidents,
+    notified_key,
     read_meta,
     read_scopes,
     read_state,
@@ -118,7 +119,7 @@ def lines_of(reader: Reader, rows: Sequence[IncidentRow], config: Config, now: d
     return [
         IncidentLine(
             row,
-            incident_key(row.incident, instance),
+            notified_key(reader, row.incident) or incident_key(row.incident, instance),
             connections.get(row.connection_id or 0),
             states.get(row.connection_id or 0, _NOTHING_KNOWN),
             facts.handling(row, connections.get(row.connection_id or 0), controls, now, escalates_at(row)),

@@ -15,7 +15,7 @@ from sqlalchemy import bindparam, insert, select, text, update
 
 from monitor.clock import to_milliseconds
 from monitor.db.codec import dump_notification, maybe_millis
-from monitor.db.queries.deliveries import PENDING
+from monitor.db.queries.deliveries import PENDING, notified_key
 from monitor.db.rows import AttemptRow, DeliveryRow
 from monitor.db.tables import attempts, deliveries, notifications, receiver_states
 from monitor.db.transaction import Transaction, upsert
@@ -29,16 +29,6 @@ _NOTIFIED = (
     .distinct()
     .join(notifications, notifications.c.id == deliveries.c.notification_id)
     .where(notifications.c.incident_key == bindparam("incident_key"))
-)
-_KEY = (
-    select(notifications.c.incident_key)
-    .where(
-        notifications.c.subject == bindparam("subject"),
-        notifications.c.topic == bindparam("topic"),
-        notifications.c.number == bindparam("number"),
-    )
-    .order_by(notifications.c.id)
-    .limit(1)
 )
 _ADD_NOTIFICATION = insert(notifications).returning(notifications.c.id)
 _ADD_DELIVERIES = insert(deliveries)
@@ -142,9 +132,7 @@ class Outbox:
 
     def key_of(self, incident: IncidentRef) -> str | None:
         """The key under which *incident* was notified before, None without a notification: it stays when the instance gets another name."""
-        values = {"subject": incident.subject, "topic": incident.topic, "number": incident.number}
-        rows = self._transaction.rows(_KEY, values)
-        return rows[0].incident_key if rows else None
+        return notified_key(self._transaction, incident)
 
     def receivers_notified(self, incident_key: str) -> tuple[str, ...]:
         """The names of the receivers that ever had a delivery about this incident."""

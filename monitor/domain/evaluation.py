@@ -37,7 +37,6 @@ class EvaluationInput:
         watching_since: since when this process checks without a gap.
         window: how far back API checks count.
         rounding: how the API prints the time that tokens have left, as far as learned.
-        elsewhere_at: when another account was last answered.
         followed: the scopes above the connection that another node of a cluster decides.
     """
 

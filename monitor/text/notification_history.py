@@ -150,7 +150,9 @@ def _notified(topic: Topic, value: TopicState, report: ConnectionReport, now: da
         return f"Last notified {when(notified.at, now)}: closed."
     if notified.merged:
         return f"Notified {when(notified.at, now)}, as part of the notification of the broken connection."
-    key = incident_key(IncidentRef(topic, str(report.connection.id), notified.number, notified.opened_at or notified.at), report.instance)
+    incident = IncidentRef(topic, str(report.connection.id), notified.number, notified.opened_at or notified.at)
+    # The key stays when the instance gets another name.
+    key = next((record.incident_key for record in _records_of(topic, report)), incident_key(incident, report.instance))
     reminded = f", reminder {notified.reminders}" if notified.reminders else ""
     if _delivered(topic, report):
         return f"Last notified {when(notified.at, now)}: “{notified.level}”{reminded}, incident key {key}."

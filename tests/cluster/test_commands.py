@@ -64,7 +64,8 @@ async def test_commands(postgres_url: str, tmp_path: Path, capsys: pytest.Captur
     assert shown["free"] == ["global"]
     assert states() == {"alpha": "working", "beta": "other configuration"}
     sessions[0].note_unfit("its clock is wrong")
-    assert states() == {"alpha": "unfit", "beta": "other configuration"}
+    assert states() == {"alpha": "unfit", "beta": "working"}
+    sessions[0].note_unfit("")
     call("cluster", "drain", "alpha")
     assert states() == {"alpha": "drained", "beta": "working"}
     call("cluster", "drain", "--all")

@@ -31,7 +31,8 @@ async def test_pages_of_a_node_without_work(postgres_url: str, tmp_path: Path) -
             path.touch(mode=0o600)
             path.write_text(CONFIG.format(api=api, key=DEMO_KEY, url=postgres_url, node=node, weight=weight))
             configs.append(load(path, check_template=templates.problems))
-        async with _instance(configs[0]) as worker, _instance(configs[1]) as pages:
+        left = configs[1].model_copy(update={"cluster": None})
+        async with _instance(configs[0]) as worker, _instance(configs[1], reread=lambda: left) as pages:
             for instance in (worker, pages):
                 await instance.until(instance.app.ready.is_set, "it has started")
             await worker.until(lambda: len(worker.app._registry.ids()) > 3, "the connections")
@@ -43,5 +44,6 @@ async def test_pages_of_a_node_without_work(postgres_url: str, tmp_path: Path) -
             number = registry.ids()[0]
             connection, before = registry.connection(number), registry.state(number).last_check_at
             assert connection is not None
+            assert await pages.app._reload_and_wait() == 1, "a node leaves the cluster only when it is stopped"
             assert pages.app._check_now(connection)
             await eventually(lambda: registry.state(number).last_check_at != before, what="the check that was asked for")

@@ -13,6 +13,7 @@ import pytest
 from structlog.testing import capture_logs
 
 from monitor.cli.ack import open_incidents
+from monitor.cli.incidents import lines_of
 from monitor.config import Config
 from monitor.db import (
     AttemptRow,
@@ -312,7 +313,11 @@ async def test_routed_at_last(database: object, routes: str) -> None:
     for name in CONNECTIONS[:3]:
         await running.check(name, works=True)
         await running.check(name, works=False)
+    # Everything is routed from now on, but the open incidents are not routed anew yet.
+    config = running.registry.config
+    running.registry.set_config(replace(config, policy=replace(config.policy, routes=())))
     await running.check(CONNECTIONS[0], works=True)
+    running.registry.set_config(config)
     await running.reject_key()
     assert [await running.pending(name) for name in ("pager", "chat")] == [[], []]
     open_now = {view.incident.subject for view in running.registry.snapshot(running.clock.now()).incidents}
@@ -337,6 +342,22 @@ async def test_routed_at_last(database: object, routes: str) -> None:
     assert (running.open_at("chat"), await running.pending("pager")) == (0, [])
 
 
+async def test_rerouted(database: object) -> None:
+    """A receiver that routes name now gets what is open, once; the one that has it gets its end, too."""
+    assert isinstance(database, Running)
+    running = database
+    await running.reload(routes="routes: [{{receivers: [{first}]}}]")
+    await running.check(CONNECTIONS[0], works=True)
+    await running.check(CONNECTIONS[0], works=False)
+    for _ in range(2):
+        await running.reload(routes="routes: [{{receivers: [{last}]}}]")
+        assert [len(await running.pending(name)) for name in ("pager", "chat")] == [1, 1]
+    await running.settle()
+    await running.check(CONNECTIONS[0], works=True)
+    await running.settle()
+    assert [running.open_at(name) for name in ("pager", "chat")] == [0, 0]
+
+
 async def test_comes_back(database: object) -> None:
     """A receiver that was away is told what began and what ended meanwhile."""
     running = await begun(database)
@@ -352,6 +373,9 @@ async def test_another_instance(database: object) -> None:
     """An incident keeps its key when the monitor gets another name, so its end closes what its beginning opened."""
     running = await begun(database)
     await running.reload(instance="two")
+    config = configured(running.setup.text())
+    shown = await running.database.read(lambda reader: lines_of(reader, list_incidents(reader), config, running.clock.now()))
+    assert {line.key for line in shown} == running.shown[1], "`incidents` names the key that the receivers have"
     await running.check(CONNECTIONS[0], works=True)
     await running.settle()
     assert (running.open_at("pager"), running.open_at("chat")) == (0, 0)

@@ -221,6 +221,13 @@ def test_expired_token_once() -> None:
         assert "2 incidents of 1 connection are open." in board.overall.more
 
 
+def test_no_node() -> None:
+    """What no node of a cluster tends is named everywhere, and nothing is green."""
+    state, text, icon, badge = _everywhere(_snapshot(_view(1), untended=("account:a", "global", "receiver:x", "receiver:y")))
+    assert (state, icon, badge) == (OverallState.UNAVAILABLE, "bad", "not known now")
+    assert text.startswith("No node of the cluster tends account:a, global, receiver:x ...: nothing of it is checked")
+
+
 def test_no_fresh_evidence() -> None:
     """A monitor that was off for two days does not start green."""
     old = replace(_snapshot(_view(1), _view(2)), taken_at=NOW + 2 * DAY)

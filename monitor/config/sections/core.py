@@ -306,8 +306,8 @@ class DatabaseSettings(Section):
     """Where the data is stored."""
 
     url: Secret = Secret("sqlite:////var/lib/postpost-monitor/monitor.db")
-    """`sqlite:///` and a path (four slashes in all before an absolute one), or `postgresql://user:password@host/name`. Treated as a secret,
-    since it may contain a password. SQLite needs a local disk."""
+    """`sqlite:///` and a path (four slashes in all before an absolute one), or `postgresql://user:password@host/name`, also with several hosts
+    (`one:5432,two:5432`). Treated as a secret, since it may contain a password. SQLite needs a local disk."""
     url_file: str | None = None
     """File that contains the URL, instead of `url`."""
 

@@ -14,7 +14,7 @@ from monitor.db.rows import AttemptRow, DeliveryRow, NotificationRow, PendingRow
 from monitor.db.tables import attempts, deliveries, incidents, notifications, receiver_states
 from monitor.db.transaction import Reader
 from monitor.domain.delivery.retries import CircuitBreaker, DeliveryState, read_breaker
-from monitor.domain.events import EventType, Notification
+from monitor.domain.events import EventType, IncidentRef, Notification
 from monitor.domain.views.snapshot import OutboxView
 
 # The state is spelled out in the SQL: with a parameter the partial indexes could not be used.
@@ -68,6 +68,16 @@ _LAST_DELIVERED = (
     .join(deliveries, deliveries.c.notification_id == notifications.c.id)
     .where(notifications.c.incident_key == bindparam("incident_key"), deliveries.c.receiver == bindparam("receiver"), _DELIVERED)
     .order_by(notifications.c.id.desc())
+    .limit(1)
+)
+_KEY = (
+    select(notifications.c.incident_key)
+    .where(
+        notifications.c.subject == bindparam("subject"),
+        notifications.c.topic == bindparam("topic"),
+        notifications.c.number == bindparam("number"),
+    )
+    .order_by(notifications.c.id)
     .limit(1)
 )
 _INCIDENT = (
@@ -220,6 +230,12 @@ def last_delivered(reader: Reader, receiver: str, incident_key: str) -> bytes | 
     """The body last delivered to *receiver* about an incident, None when there is none."""
     rows = reader.rows(_LAST_DELIVERED, {"receiver": receiver, "incident_key": incident_key})
     return bytes(rows[0].body) if rows else None
+
+
+def notified_key(reader: Reader, incident: IncidentRef) -> str | None:
+    """The key under which *incident* was notified, which stays when the instance gets another name; None without a notification."""
+    rows = reader.rows(_KEY, {"subject": incident.subject, "topic": incident.topic, "number": incident.number})
+    return rows[0].incident_key if rows else None
 
 
 def notified_as(reader: Reader, key: str) -> tuple[str, str, int] | None:
