@@ -448,14 +448,17 @@ def _outages_in_a_row(draft: _Draft) -> None:
 
 
 def _unusual_outage(draft: _Draft, lasts: float, **changes: object) -> Occurrence | None:
-    """The outage of a wide platform, changed so."""
+    """The outage of a platform to whose connections nothing else happens, changed so."""
     begins = draft.moment(lasts)
     if (
         not draft.alone(begins, begins + lasts, *SERVICE, *DOWN)
         or _add_platform_outage(draft, begins, lasts, causes=(texts.TROUBLE,)) is None
     ):
         return None
-    draft.occurrences[-1] = replace(draft.occurrences[-1], **changes)  # type: ignore[arg-type]
+    outage = draft.occurrences.pop()
+    if not all(draft.free(number, outage.begins, outage.ends) for number in outage.members):
+        return None
+    draft.occurrences.append(replace(outage, **changes))  # type: ignore[arg-type]
     return draft.occurrences[-1]
 
 
