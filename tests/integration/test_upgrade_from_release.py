@@ -252,6 +252,8 @@ IDENTITY = ("at", "key", "id", "account", "userId", "platformId", "subject", "to
 # What an incident of a platform says of the connections below it: their own state is shown since, and their own reason.
 # A suspected false negative is an advice now, and of an API that is suspected it is not said that it is up.
 TOLD_OTHERWISE = frozenset({"suppressedBy", "scopeIncidents", "recent_failures", "false_negative_suspected", "apiUp"})
+# Of a connection that is no longer watched the last state is shown now.
+LAST_KNOWN = frozenset({"health", "reason", "detail", "lastCheckAt", "lastCheckReason", "lastConclusiveCheckAt"})
 
 
 @pytest.mark.slow
@@ -262,6 +264,9 @@ def test_documents(upgraded: Upgraded, release: dict[str, Any]) -> None:
     for call, document in zip(release["calls"], said, strict=True):
         # Where no name is configured, the one that the API tells is shown now.
         otherwise = TOLD_OTHERWISE | ({"name"} if call["words"][0] in {"history", "deliveries"} else set())
+        if document.get("retired"):
+            assert document["connection"]["health"] == "missing"
+            otherwise |= LAST_KNOWN
         old = without(now_called(call["document"], JSON_NAMES), otherwise)
         assert as_in(without(now_called(document, {}), otherwise), old) == sorted_lists(old), call["words"]
 

@@ -105,7 +105,7 @@ async def test_preflight_below_wider_trouble() -> None:
             found = await port.get(f"/api/v1/preflight?ids={view.connection.platform_id}")
             answers.append((found["answer"], found["connections"][0]["why"]))
 
-    assert answers == [("ready", "the connection works"), ("unknown", "its state cannot be known during the incident of api:api.example")]
+    assert answers == [("ready", "the connection works"), ("unknown", "its state cannot be known during the incident of the PostPost API")]
 
 
 async def test_preflight_for_a_time() -> None:

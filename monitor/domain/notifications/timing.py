@@ -61,12 +61,12 @@ def reminders_due(state: ConnectionState, policy: Policy) -> Iterator[datetime]:
 
 
 def cause_due_at(state: ConnectionState, notified: LastNotified, policy: Policy, interval: timedelta) -> datetime | None:
-    """Return when another cause of an open failure is notified: at once, the third and any further one soon after it when it has lasted."""
+    """Return when another cause of an open failure is notified: at once, the third and any further one if the last message is old, else later."""
     since = state.failure.cause_since if state.failure is not None else None
-    rare = since is not None and notified.at is not None and since - notified.at >= policy.flap.calm_for(interval)
-    if since is None or rare or notified.causes < _CAUSES_AT_ONCE:
+    if since is None or notified.at is None or notified.causes < _CAUSES_AT_ONCE:
         return since
-    return since + policy.flap.calm_for(interval) * (1 << min(notified.causes - _CAUSES_AT_ONCE, _LONGEST_HOLD))
+    hold = policy.flap.calm_for(interval) * (1 << min(notified.causes - _CAUSES_AT_ONCE, _LONGEST_HOLD))
+    return since if since - notified.at >= hold else since + hold
 
 
 def needs_evaluation(state: ConnectionState) -> bool:
