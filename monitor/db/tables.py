@@ -17,7 +17,7 @@ from sqlalchemy import (
     text,
 )
 
-REVISION = "0021"
+REVISION = "0017"
 
 metadata = MetaData(
     naming_convention={
