@@ -112,12 +112,11 @@ def own_server() -> Iterator[PostgresServer]:
 
 
 @pytest.mark.slow
-async def test_a_server_that_crashes(own_server: PostgresServer, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_server_that_crashes(own_server: PostgresServer) -> None:
     """
     A PostgreSQL server that crashes and recovers three times under load: every work is done exactly once and in order, also
     those whose commit got no answer, and the lease is still ours.
     """
-    monkeypatch.setattr("monitor.db.postgres.PostgresBackend.patience", (0.05, 0.5))
     rng = random.Random(5)
     database = Database(own_server.create_database(), clock=SystemClock(), owner="test")
     await database.start()
