@@ -62,12 +62,20 @@ def connection_level(connection: Connection, state: ConnectionState, now: dateti
     if is_flapping(connection, state, now, policy) or _was_flapping_when_last_seen(connection, state, now, policy, context):
         return FLAPPING
     broken = _BROKEN.get(state.health)
-    if broken is not None:
+    if broken is not None and not _is_outdated(connection, state, now, policy, context):
         return broken
     if state.topic(Topic.CONNECTION).level == STALE and not _ends_staleness(state):
         return STALE
     limit = stale_at(connection, state, policy, context)
     return STALE if limit is not None and now >= limit else FINE
+
+
+def _is_outdated(connection: Connection, state: ConnectionState, now: datetime, policy: Policy, context: ScopeContext) -> bool:
+    """Whether a failure that was never notified was seen within a wider incident only, and nothing about it for long since that ended."""
+    if state.topic(Topic.CONNECTION).notified.level not in {FINE, STALE} or context.recovered_at is None:
+        return False
+    unseen = state.last_evidence_at is None or state.last_evidence_at < context.recovered_at
+    return unseen and now - context.recovered_at > policy.stale_for(connection.interval)
 
 
 def _was_flapping_when_last_seen(

@@ -16,7 +16,7 @@ PACKAGE_BUDGETS = {
     "cli": 5_250,
     "cluster": 1_000,
     "config": 4_250,
-    "db": 5_650,
+    "db": 5_700,
     "domain": 11_450,
     "http": 950,
     "metrics": 900,

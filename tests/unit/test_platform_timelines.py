@@ -157,6 +157,15 @@ class TestOutage:
         one.run(HOUR, always(OK))
         assert one.story.told[3:] == [("5", "connection.recovered", "closed")]
 
+    def test_one_is_not_answered_about(self) -> None:
+        """One about which the API says nothing since the outage is not told as broken by what was seen within it: it is stale."""
+        one = patrol(12)
+        one.run(HOUR, always(DOWN))
+        one.run(4 * HOUR, failing(Reason.API_FAILED, 5))
+        assert one.story.told == [PLATFORM_FAILED, PLATFORM_RECOVERED, ("5", "connection.stale", "opened")]
+        one.run(HOUR, failing(REJECTED, 5))
+        assert one.story.told[3:] == [("5", "connection.failed", "changed")]
+
     @pytest.mark.parametrize("count", [2, 3])
     def test_others_are_broken_already(self, count: int) -> None:
         """All but one of the connections are known as broken: that these have the platform's trouble too shows that it is the platform's."""

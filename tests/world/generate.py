@@ -469,10 +469,10 @@ def _partial_outage(draft: _Draft) -> None:
 
 
 def _mixed_outage(draft: _Draft) -> None:
-    """A platform fails with many texts, some of which nobody knows."""
-    _unusual_outage(
-        draft, draft.random.uniform(1.5, 4) * HOUR, others=("Request failed with status code 502", *texts.UNNAMED.texts["*"][:1])
-    )
+    """A platform fails with many texts, some of which nobody knows; two connections may show only those."""
+    if len(draft.members) >= _WIDE_FLEET:
+        others = ("Request failed with status code 502", *texts.UNNAMED.texts["*"][:1])
+        _unusual_outage(draft, draft.random.uniform(1.5, 4) * HOUR, others=others)
 
 
 def _down_in_outage(draft: _Draft) -> None:
