@@ -11,7 +11,7 @@ from monitor.app import App
 from monitor.cli.options import CONFIG, load_config
 from monitor.cli.verb import Verb
 from monitor.clock import SystemClock
-from monitor.errors import MonitorError
+from monitor.errors import AnotherInstance, MonitorError
 from monitor.runtime.signals import Signals
 from monitor.runtime.systemd import ServiceManager
 
@@ -60,7 +60,8 @@ async def serve(app: App, signals: Signals) -> None:
 
 
 def _first(group: BaseExceptionGroup[MonitorError]) -> MonitorError:
-    error: MonitorError | BaseExceptionGroup[MonitorError] = group
+    # What fails beside it is a consequence: an instance that was replaced loses its database.
+    error: MonitorError | BaseExceptionGroup[MonitorError] = group.subgroup(AnotherInstance) or group
     while isinstance(error, BaseExceptionGroup):
         error = error.exceptions[0]
     return error

@@ -36,8 +36,8 @@ CHANGES = {
     "monitor/db/tables.py": (f'REVISION = "{REVISION}"', 'REVISION = "9002"'),
     "monitor/__init__.py": ("__version__ = ", "__version__ = '9.0.0'\n_before = "),
     "monitor/domain/states.py": (
-        '    seq: int = 0\n    unknown: str = ""\n',
-        '    seq: int = 0\n    unknown: str = ""\n    novel: str = ""\n',
+        '    last_known: Self | None = None\n    unknown: str = ""\n',
+        '    last_known: Self | None = None\n    unknown: str = ""\n    novel: str = ""\n',
     ),
     # What the next release writes, and this one does not know.
     "monitor/db/codec.py": (
