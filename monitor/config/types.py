@@ -5,6 +5,7 @@ import re
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import timedelta
+from functools import cache
 from typing import Annotated, Any, ClassVar, Literal, Self, TypeVar, cast, get_args, get_origin
 from urllib.parse import SplitResult, urlsplit
 
@@ -164,12 +165,17 @@ class Section(BaseModel):
 
     @classmethod
     def defaults(cls) -> Self:
-        """The section without any key; of one whose keys all have defaults."""
-        return cast("Self", cls.model_construct())
+        """The section without any key, one instance for all; of one whose keys all have defaults."""
+        return cast("Self", _without_keys(cls))
 
     def masked(self) -> dict[str, Any]:
         """The section as plain values, as the file spells them, with secrets masked."""
         return self.model_dump(mode="json", by_alias=True)
+
+
+@cache
+def _without_keys(kind: type[Section]) -> Section:
+    return kind.model_construct()
 
 
 def split(url: str) -> SplitResult:
