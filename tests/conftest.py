@@ -62,7 +62,7 @@ def _keep_compiled_modules() -> None:
 
 def _keep_files_in_memory() -> None:
     """Where a file system in memory has room, no test waits for a disk: thousands of databases are made and thrown away."""
-    folder = Path("/dev/shm")  # noqa: S108
+    folder = Path("/dev/shm")
     if os.access(folder, os.W_OK) and disk_usage(folder).free > 4 * 2**30:
         os.environ.setdefault("PYTEST_DEBUG_TEMPROOT", str(folder))
 
