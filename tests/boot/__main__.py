@@ -244,8 +244,10 @@ class Packaged(Story):
             self.follow_dump,
             self.follow_standby,
             self.alert_from_postgresql,
+            self.follow_routes,
             self.follow_silences,
             self.follow_acknowledgements,
+            self.follow_permissions,
             self.follow_sql,
             self.upgrade_package,
             self.purge,
@@ -300,9 +302,9 @@ class Packaged(Story):
         self.machine.run("test -s /var/lib/postgresql/monitor.dump")
 
     def follow_standby(self) -> None:
-        """Two machines: with the commands of cluster.md the one that is there is the active one, and comes back after it was replaced."""
+        """A standby: with the commands of cluster.md the one that is there is the active one, and comes back after it was replaced."""
         self.machine.run(f"echo 'cluster: {{mode: standby}}' >> {CONFIG}")
-        self.person.follow("docs/how-to/cluster.md", "Two machines in ten minutes")
+        self.person.follow("docs/how-to/cluster.md", "A standby in ten minutes")
         self.machine.until("active", lambda: scrape(WEB).get("postpost_monitor_active") == 1.0)
         unit = self.machine.run("systemctl show --property=RestartPreventExitStatus postpost-monitor")
         _must("75" not in unit, "exit code 75 does not end it", unit)
@@ -310,6 +312,12 @@ class Packaged(Story):
     def alert_from_postgresql(self) -> None:
         """Another connection that breaks is told as well, and its end too."""
         self._break_and_heal(MASTODON)
+
+    def follow_routes(self) -> None:
+        """Routes: the commands of operate.md say who would be notified, and test a receiver."""
+        before = self.receiver.types().count("test")
+        said = self.person.follow("docs/how-to/operate.md", "Routes", instead={"receivers test chat": "receivers test on-call"})
+        _must("on-call" in said and self.receiver.types().count("test") > before, "it is named and tested", said)
 
     def follow_silences(self) -> None:
         """Silences: those that operate.md adds are listed, and the third one is ended."""
@@ -326,6 +334,13 @@ class Packaged(Story):
         _must(said.count(f"Acknowledged: {key}") == 2, "by key and by id", said)
         self.simulator.do(f"connections/{LINKEDIN}/heal")
         self.machine.until("its end", lambda: self.receiver.types()[-1:] == ["connection.recovered"])
+
+    def follow_permissions(self) -> None:
+        """Accept lost permissions: with the command of operate.md the incident of a permission that was taken away ends."""
+        self.simulator.do(f"connections/{LINKEDIN}/permissions", {"remove": ["w_member_social"]})
+        self.machine.until("the loss", lambda: "permissions.lost" in self.receiver.types())
+        self.person.follow("docs/how-to/operate.md", "Accept lost permissions")
+        self.machine.until("its end", lambda: "permissions.restored" in self.receiver.types())
 
     def follow_sql(self) -> None:
         """A server on another machine: the statements of postgresql.md make a database, and give a role what it needs."""
