@@ -162,6 +162,8 @@ class Story:
         )
         _must("taken over" not in refused and "config.d/bad.yaml:1" in refused, "the reload fails, and says where", refused)
         _must(scrape(WEB).get("postpost_monitor_config_last_reload_successful") == 0.0, "the gauge tells it")
+        errors = self.machine.run("journalctl --unit postpost-monitor --priority err")
+        _must("config.rejected" in errors and '"level": "info"' not in errors, "the journal knows the priority of each line", errors)
         self.machine.run("rm /etc/postpost-monitor/config.d/bad.yaml; systemctl reload postpost-monitor")
         self.machine.until("the good file", lambda: scrape(WEB).get("postpost_monitor_config_last_reload_successful") == 1.0)
         _must(self._pid() == pid, "it is the same process")
