@@ -31,7 +31,7 @@ from monitor.errors import StoreUnavailable, UsageError
 from monitor.schemas import facts
 from monitor.text.durations import brief
 from monitor.text.format import STATUS_LABELS, count, one_line, sentence, short_name, subject_name, title_of
-from monitor.text.heartbeats import has_no_recent_evidence, is_late, is_unreachable
+from monitor.text.heartbeats import problem_of
 from monitor.text.reasons import reason_text, state_text
 from monitor.text.status import NO_RECEIVER, Overall, handling_texts, overall_of, status_label, with_handling, worst_of
 from monitor.text.token_expiry import token_left
@@ -135,12 +135,8 @@ def heartbeat_problem(config: Config, registry: "Registry", now: datetime) -> st
     if config.heartbeat.url is None:
         return ""
     watched = ((connection, registry.state(connection.id)) for connection in registry.connections())
-    rules, known = registry.config.receivers, registry.config
-    return (
-        has_no_recent_evidence(watched, now, known.policy)
-        or is_unreachable(registry.outbox, known.routes, rules)
-        or is_late(registry.outbox, rules, now, config.heartbeat.max_owed)
-    )
+    known = registry.config
+    return problem_of(watched, registry.outbox, known.policy, known.receivers, now, config.heartbeat.max_owed)
 
 
 async def _watch(config: Config, filters: ConnectionFilter, pause: float, clock: Clock) -> int:
