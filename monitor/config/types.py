@@ -15,6 +15,7 @@ from pydantic_core import PydanticCustomError
 
 from monitor.config.yaml import Path
 from monitor.http.addresses import is_forbidden, is_loopback, literal
+from monitor.redaction import joins
 from monitor.text.durations import DURATION_PATTERN, LONGEST, format_duration, parse_duration
 
 T = TypeVar("T")
@@ -74,7 +75,8 @@ def matching(pattern: str, message: str, fix: str = "") -> AfterValidator:
 
 
 def _check_text(value: str) -> str:
-    if not value.strip() or len(value) > 100 or not value.isprintable():
+    printable = all(letter.isprintable() or joins(value, place) for place, letter in enumerate(value))
+    if not value.strip() or len(value) > 100 or not printable:
         raise problem("must be one line of 1 to 100 printable characters")
     return value.strip()
 
