@@ -125,8 +125,7 @@ class Checker:
     def idle_seconds(self) -> float:
         """How long there will be nothing to start: until the next connection is due; without a free slot until a check ends."""
         now = self._clock.monotonic()
-        self._slots_taken = not self._has_slot(now)
-        if self._slots_taken:
+        if not self._has_slot(now):
             oldest = next(iter(self._recording.values()), None)
             if oldest is None or len(self._asking) >= self._concurrency:
                 return math.inf
@@ -158,10 +157,12 @@ class Checker:
     def _has_slot(self, now: float) -> bool:
         """Whether a check may start: not while too many wait for the database, unless they have waited for too long."""
         if len(self._asking) >= self._concurrency:
+            self._slots_taken = True
             return False
         while len(self._asking) + len(self._recording) >= self._most_recording:
             oldest = next(iter(self._recording), None)
             if oldest is None or now - self._recording[oldest] < _PATIENCE_SECONDS:
+                self._slots_taken = True
                 return False
             del self._recording[oldest]
         return True
@@ -194,7 +195,7 @@ class Checker:
         return min(_USUAL_SECONDS, _USUAL_SHARE * connection.interval.total_seconds())
 
     def _start_next(self) -> None:
-        """Start what is due in the slot that is free now, if the loop rests until there is one: otherwise it knows when to start the next."""
+        """Start what is due in the slot that is free now, if the loop found none: otherwise it knows when to start the next."""
         if self._slots_taken and not self._waiting and self._start_due() > 0:
             self._wake()
 
