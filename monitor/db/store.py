@@ -88,12 +88,14 @@ class Store(Transaction):
         self._new_checks: list[tuple[Any, ...]] = []
         self._new_messages: dict[int, dict[str, Any]] = {}
         self._new_states: list[dict[str, Any]] = []
+        self.outbox_used = False
 
     # The parts are built on demand: kept here, they would make a reference cycle of every transaction.
 
     @property
     def outbox(self) -> Outbox:
         """Notifications, deliveries, attempts."""
+        self.outbox_used = True
         return Outbox(self)
 
     @property
