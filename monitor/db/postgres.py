@@ -11,6 +11,7 @@ Source: https://www.postgresql.org/docs/15/explicit-locking.html#ADVISORY-LOCKS
 """
 
 import contextlib
+import math
 import secrets
 from collections.abc import Iterator
 from datetime import timedelta
@@ -195,13 +196,9 @@ class PostgresBackend:
         self._disconnect()
         self._engine.dispose()
 
-    def may_send(self) -> bool:
-        """Whether requests and messages may leave: in a cluster only while the lease is certain to be held."""
-        return not self._standby or self.lease_remaining() > 0
-
     def lease_remaining(self) -> float:
-        """Seconds until nothing may be sent any more."""
-        return self._renewed_at + _DEADLINE * self._lease / 1000 - self._clock.boottime()
+        """Seconds until nothing may be sent any more; infinite outside a cluster."""
+        return math.inf if not self._standby else self._renewed_at + _DEADLINE * self._lease / 1000 - self._clock.boottime()
 
     @property
     def _identity(self) -> dict[str, object]:

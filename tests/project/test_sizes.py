@@ -18,7 +18,7 @@ PACKAGE_BUDGETS = {
     "config": 4_250,
     "db": 5_700,
     "domain": 11_450,
-    "http": 950,
+    "http": 965,
     "metrics": 900,
     "notify": 1_900,
     "postpost": 1_000,
