@@ -324,12 +324,14 @@ def writing_to(address: URL, *, wait_milliseconds: int | None = None) -> Engine:
     return create_engine(address, poolclass=NullPool, hide_parameters=True, connect_args=arguments)
 
 
+NETWORK_LIMITS = {"connect_timeout": 10, "tcp_user_timeout": 10_000, "keepalives_idle": 10, "keepalives_interval": 5}
+"""So soon a session notices that the server is out of reach, whether or not something is on its way."""
+
+
 def _connect_arguments() -> dict[str, object]:
     return {
         "application_name": "postpost-monitor",
-        "connect_timeout": 10,
-        "tcp_user_timeout": 10_000,
-        "keepalives_idle": 10,
+        **NETWORK_LIMITS,
         # Compiling a query of many partitions takes longer than running it.
         "options": f"-c jit=off -c statement_timeout={_STATEMENT_TIMEOUT} -c idle_in_transaction_session_timeout=60s -c synchronous_commit=on",
     }
