@@ -15,6 +15,7 @@ import math
 import secrets
 from collections.abc import Iterator
 from datetime import timedelta
+from typing import Any
 
 from sqlalchemy import Connection, Engine, NullPool, QueuePool, create_engine, text
 from sqlalchemy.engine import URL
@@ -324,7 +325,7 @@ def writing_to(address: URL, *, wait_milliseconds: int | None = None) -> Engine:
     return create_engine(address, poolclass=NullPool, hide_parameters=True, connect_args=arguments)
 
 
-NETWORK_LIMITS = {"connect_timeout": 10, "tcp_user_timeout": 10_000, "keepalives_idle": 10, "keepalives_interval": 5}
+NETWORK_LIMITS: dict[str, Any] = {"connect_timeout": 10, "tcp_user_timeout": 10_000, "keepalives_idle": 10, "keepalives_interval": 5}
 """So soon a session notices that the server is out of reach, whether or not something is on its way."""
 
 
