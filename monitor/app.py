@@ -30,10 +30,12 @@ from monitor.db.cluster.members import conninfo, member_backend
 from monitor.domain.connections import Connection
 from monitor.domain.views.snapshot import Snapshot
 from monitor.errors import AnotherInstance, MonitorError, StoreCorrupt, StoreDenied, StoreError, StoreUnavailable, UsageError
+from monitor.http.gate import Gate
 from monitor.logs import get_logger
 from monitor.metrics import Metrics
 from monitor.runtime import reload_outcome
 from monitor.runtime.config_file import ConfigFileWatch
+from monitor.runtime.lease import keep_to_lease
 from monitor.runtime.loop import Loop, Step, WatchdogLimits
 from monitor.runtime.reload_outcome import ReloadOutcome
 from monitor.runtime.scheduler import Scheduler, WakeJob
@@ -104,6 +106,7 @@ class App:
         self._node_workers: NodeWorkers | None = None
         self._registry = Registry(EvaluationConfig.from_config(config, ""), clock)
         self._database = self._make_database()
+        self._gate = Gate(self._database.may_send)
         self._rows = ShownRows(self._database, lambda: self.config, clock)
         self._web = self._web_server()
 
@@ -141,7 +144,8 @@ class App:
                 return
             await self._open_web()
             jitter = random.random  # noqa: TID251 - needs no secrecy, only that two monitors do not retry in step
-            self._dependencies = Dependencies(self._registry, self._database, self._metrics, self._clock, jitter, self._limits)
+            parts = self._registry, self._database, self._metrics, self._clock, jitter, self._limits
+            self._dependencies = Dependencies(*parts, gate=self._gate)
             self._use(self._make_workers(self.config))
             self._scheduler = Scheduler(self._wake_jobs(), self._clock)
             self._watchdog = Watchdog(
@@ -376,6 +380,7 @@ class App:
             group.create_task(self._file_loop.run(), name="config-file"),
             *([group.create_task(self._rows_loop.run(), name="rows")] if self._node is not None else []),
             group.create_task(self._database.ended(), name="database"),
+            group.create_task(keep_to_lease(self._database, self._gate, self._clock), name="lease"),
             group.create_task(self._reload_on_request(group), name="reload"),
         ]
         self._scheduler.start()

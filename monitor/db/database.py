@@ -138,7 +138,11 @@ class Database:
 
     def may_send(self) -> bool:
         """Whether requests and messages may leave: in a cluster only while the lease is certain to be held."""
-        return self._backend.may_send()
+        return self._backend.lease_remaining() > 0
+
+    def lease_remaining(self) -> float:
+        """Seconds until nothing may be sent any more; infinite outside a cluster."""
+        return self._backend.lease_remaining()
 
     @property
     def examined(self) -> bool:

@@ -6,6 +6,7 @@ when two connections checkpoint at once.
 """
 
 import contextlib
+import math
 import os
 import sqlite3
 from collections.abc import Callable, Iterator
@@ -115,9 +116,9 @@ class SqliteBackend:
     def renew(self) -> None:
         """Nothing: the lock file stays locked until the process ends."""
 
-    def may_send(self) -> bool:
-        """Always."""
-        return True
+    def lease_remaining(self) -> float:
+        """There is no lease."""
+        return math.inf
 
     @contextlib.contextmanager
     def reading(self) -> Iterator[Connection]:

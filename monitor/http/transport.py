@@ -25,7 +25,8 @@ from httptools import HttpParserError, HttpParserUpgrade, HttpResponseParser
 
 from monitor.domain.copies import quick_init
 from monitor.errors import ConfigError, Problem
-from monitor.http.errors import Failure, HttpError, connect_error, lookup_error, tls_error
+from monitor.http.errors import BrokenOffError, Failure, HttpError, connect_error, lookup_error, tls_error
+from monitor.http.gate import Gate
 from monitor.http.proxy import Proxy
 from monitor.http.tunnel import absolute_target, open_tunnel
 
@@ -127,6 +128,7 @@ class Transport:
         connect_seconds: limit for the lookup, and for TCP and TLS together.
         keep_alive_seconds: how long an idle connection is kept; 0 for one connection per request.
         proxy: what requests go through; then its address is vetted, and it looks the servers' names up.
+        gate: lets requests out; always open unless given.
     """
 
     def __init__(
@@ -137,7 +139,10 @@ class Transport:
         connect_seconds: float = CONNECT_SECONDS,
         keep_alive_seconds: float = 0.0,
         proxy: Proxy | None = None,
+        gate: Gate | None = None,
     ) -> None:
+        self._gate = gate or Gate()
+        self._gate.transports.add(self)
         self._tls = tls
         self._proxy = proxy
         self._connect_seconds = connect_seconds
@@ -163,6 +168,7 @@ class Transport:
 
         Raises:
             HttpError: the headers of a response were not complete in time.
+            BrokenOffError: the gate was closed meanwhile.
         """
         connection: _Connection | None = None
         deadline = asyncio.get_running_loop().time() + seconds
@@ -174,6 +180,9 @@ class Transport:
                     return self._release(origin, connection, await connection.exchange(message, limit, deadline))
             async with asyncio.timeout_at(deadline):
                 connection = await self._connect(origin, refuse)
+            if not self._gate.may_send():
+                connection.abort()
+                raise BrokenOffError
             return self._release(origin, connection, await connection.exchange(message, limit, deadline))
         except TimeoutError:
             error = HttpError(Failure.TIMEOUT, f"no complete answer within {seconds:g} s")
@@ -196,6 +205,11 @@ class Transport:
             known = self._shared[request] = (_origin(request), _rest(request, keep_alive=keep_alive))
         return known[0], _message(request, target, known[1])
 
+    def break_off(self) -> None:
+        """End the requests under way with BrokenOffError; see `Gate`."""
+        for connection in tuple(self._open):
+            connection.break_off()
+
     async def close(self) -> None:
         """Close every connection; requests under way fail. Safe to call twice."""
         self._closed = True
@@ -212,6 +226,8 @@ class Transport:
         """Return the idle connection to *origin* that was used last."""
         if self._closed:
             raise RuntimeError("the transport is closed")
+        if not self._gate.may_send():
+            raise BrokenOffError
         idle = self._idle.get(origin)
         while idle:
             connection = idle.pop()
@@ -401,6 +417,11 @@ class _Connection(asyncio.Protocol):
         if not self._transport.is_closing() and (sock := self._transport.get_extra_info("socket")) is not None:
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _DISCARD)
         self._transport.abort()
+
+    def break_off(self) -> None:
+        """End the request under way."""
+        if self._waiter is not None:
+            self._fail(BrokenOffError())
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Part of `asyncio.Protocol`."""

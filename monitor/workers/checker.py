@@ -15,6 +15,7 @@ from monitor.domain.reasons import Health, Outcome, outcome_of
 from monitor.domain.replies.checks import Observation, Reply
 from monitor.domain.replies.verdicts import judge
 from monitor.errors import AnotherInstance, Reason, StoreError
+from monitor.http.errors import BrokenOffError
 from monitor.logs import get_logger
 from monitor.metrics import Metrics
 from monitor.postpost.client import ApiClient
@@ -172,6 +173,9 @@ class Checker:
             observation = await self._test(connection)
             # The regular next check stands until the evaluation names a better one: a stuck database must not end the checks.
             self._queue.checked(connection, self._clock.monotonic())
+        except BrokenOffError:
+            self._queue.broken_off(connection, self._clock.monotonic())
+            return
         finally:
             self._asking.pop(connection.id, None)
             self._queue.finished(connection)

@@ -11,6 +11,7 @@ from monitor.clock import Clock
 from monitor.config import AccountSettings, Config, ReceiverSettings
 from monitor.db import Database
 from monitor.domain.connections import Connection
+from monitor.http.gate import Gate
 from monitor.metrics import Metrics
 from monitor.notify.sender import Sender
 from monitor.postpost.client import ApiClient
@@ -48,6 +49,7 @@ class Dependencies:
     Dependencies shared by all workers; survives reloads.
 
     Attributes:
+        gate: lets requests and messages out.
         notifies_outage: of several nodes, whether this one notifies that the database takes no writes; None for a single process.
     """
 
@@ -58,6 +60,7 @@ class Dependencies:
     random: Callable[[], float]
     limits: WatchdogLimits
     storage_outage: StorageOutage = field(default_factory=StorageOutage)
+    gate: Gate = field(default_factory=Gate)
     notifies_outage: Callable[[float], Awaitable[bool]] | None = None
 
 
@@ -91,7 +94,9 @@ class WorkerGroup:
         self._loops: dict[str, list[Loop]] = {}
         self._api_clients: list[ApiClient] = []
         self._checkers: dict[str, Checker] = {}
-        self._sender = Sender(clock=dependencies.clock, user_agent=USER_AGENT)
+        self._sender = Sender(clock=dependencies.clock, user_agent=USER_AGENT, gate=dependencies.gate)
+        # That the database is away is notified without a lease too.
+        self._outage_sender = Sender(clock=dependencies.clock, user_agent=USER_AGENT)
         for account in config.accounts:
             if self._has(f"account:{account.name}"):
                 self._add_account(account)
@@ -156,6 +161,7 @@ class WorkerGroup:
         for api in api_clients:
             await api.close()
         await self._sender.close()
+        await self._outage_sender.close()
 
     async def _run(self, loop: Loop) -> None:
         checker = self._checkers.get(loop.name)
@@ -170,7 +176,14 @@ class WorkerGroup:
 
     def _add_account(self, account: AccountSettings) -> None:
         shared, settings = self._dependencies, self.config.api
-        api = ApiClient(settings, account.api_key, clock=shared.clock, user_agent=USER_AGENT, rebuilt=shared.metrics.client_rebuilt)
+        api = ApiClient(
+            settings,
+            account.api_key,
+            clock=shared.clock,
+            user_agent=USER_AGENT,
+            rebuilt=shared.metrics.client_rebuilt,
+            gate=shared.gate,
+        )
         self._api_clients.append(api)
         rate = settings.requests_per_second
         pacing = RequestPacing(rate=rate, burst=max(LEAST_BURST, int(rate * _BURST_SECONDS)))
@@ -255,7 +268,7 @@ class WorkerGroup:
         storage_alerter = StorageAlerter(
             registry=shared.registry,
             database=shared.database,
-            sender=self._sender,
+            sender=self._outage_sender,
             receivers=self.config.receivers,
             clock=shared.clock,
             outage=shared.storage_outage,
