@@ -391,6 +391,10 @@ async def test_bad_forms(world: Watched) -> None:
         assert b"reason is required" in missing.body
         assert b'aria-invalid="true"' in missing.body
         assert b"unknown field: until" in unknown.body
+        compressed, elsewhere = {"Content-Encoding": "gzip"}, f"{PAGE.replace('actions/silence/main/-', 'api/v1/connections')}/silence"
+        no_forms = [await site.post(PAGE, body, extra=head) for body, head in ((b"\xff", None), (b"no gzip", compressed))]
+        assert [(reply.status, b"can&#39;t be read" in reply.body) for reply in no_forms] == [(400, True)] * 2
+        assert (await site.post(elsewhere, b"no gzip", user=BEARER, extra={**compressed, "Content-Type": "application/json"})).status == 400
         assert (await site.post("/api/v1/connections/threads-1784/check?acount=main", b"", user=BEARER)).json()["field"] == "acount"
         assert (await site.post(PAGE, {"token": await site.token(), "reason": "x" * 40_000})).status in (400, 413)
         assert (await site.port.ask("/actions/silence/main/-/nobody", **basic("anna"))).status == 404
