@@ -287,7 +287,9 @@ class Transport:
             self._tls = self._tls or ssl.create_default_context()
             options = {"ssl": self._tls, "server_hostname": tls_host.rstrip("."), "ssl_shutdown_timeout": TLS_CLOSE_SECONDS}
         try:
-            _, connection = await asyncio.get_running_loop().create_connection(partial(_Connection, self._open, self._deadlines), sock=sock, **options)
+            _, connection = await asyncio.get_running_loop().create_connection(
+                partial(_Connection, self._open, self._deadlines), sock=sock, **options
+            )
         except OSError as error:
             raise tls_error(error) from None
         return connection
