@@ -227,6 +227,8 @@ def _incident_values(transition: Transition) -> dict[str, Any]:
         "detail": transition.detail,
         "opened_at": to_milliseconds(transition.incident.opened_at),
         "changed_at": to_milliseconds(transition.at),
+        # Of the row that is inserted: later transitions change it no more.
+        "confirmed_at": to_milliseconds(transition.at),
         "closed_at": to_milliseconds(transition.at) if closed else None,
         "closed_why": (transition.closed_why or "") if closed else None,
     }
