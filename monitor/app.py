@@ -30,10 +30,12 @@ from monitor.db.cluster.members import conninfo, member_backend
 from monitor.domain.connections import Connection
 from monitor.domain.views.snapshot import Snapshot
 from monitor.errors import AnotherInstance, MonitorError, StoreCorrupt, StoreDenied, StoreError, StoreUnavailable, UsageError
+from monitor.http.gate import Gate
 from monitor.logs import get_logger
 from monitor.metrics import Metrics
 from monitor.runtime import reload_outcome
 from monitor.runtime.config_file import ConfigFileWatch
+from monitor.runtime.lease import keep_to_lease
 from monitor.runtime.loop import Loop, Step, WatchdogLimits
 from monitor.runtime.reload_outcome import ReloadOutcome
 from monitor.runtime.scheduler import Scheduler, WakeJob
@@ -104,6 +106,7 @@ class App:
         self._node_workers: NodeWorkers | None = None
         self._registry = Registry(EvaluationConfig.from_config(config, ""), clock)
         self._database = self._make_database()
+        self._gate = Gate(self._database.may_send)
         self._rows = ShownRows(self._database, lambda: self.config, clock)
         self._web = self._web_server()
 
@@ -141,7 +144,8 @@ class App:
                 return
             await self._open_web()
             jitter = random.random  # noqa: TID251 - needs no secrecy, only that two monitors do not retry in step
-            self._dependencies = Dependencies(self._registry, self._database, self._metrics, self._clock, jitter, self._limits)
+            parts = self._registry, self._database, self._metrics, self._clock, jitter, self._limits
+            self._dependencies = Dependencies(*parts, gate=self._gate)
             self._use(self._make_workers(self.config))
             self._scheduler = Scheduler(self._wake_jobs(), self._clock)
             self._watchdog = Watchdog(
@@ -376,6 +380,7 @@ class App:
             group.create_task(self._file_loop.run(), name="config-file"),
             *([group.create_task(self._rows_loop.run(), name="rows")] if self._node is not None else []),
             group.create_task(self._database.ended(), name="database"),
+            group.create_task(keep_to_lease(self._database, self._gate, self._clock), name="lease"),
             group.create_task(self._reload_on_request(group), name="reload"),
         ]
         self._scheduler.start()
@@ -401,22 +406,18 @@ class App:
         )
 
     def _wake_jobs(self) -> tuple[WakeJob, ...]:
-        def wake(kind: str) -> Callable[[], None]:
-            return lambda: self._workers.wake_if_due(kind)
-
         return (
-            WakeJob("check", _SECOND, wake("check")),
-            WakeJob("deliver", _SECOND, wake("deliver")),
-            WakeJob("evaluate", _SECOND, wake("evaluate")),
-            WakeJob("discover", _SECOND, wake("discover")),
-            WakeJob("uptime-rollup", timedelta(minutes=10), wake("uptime-rollup")),
-            WakeJob("retention", timedelta(hours=1), wake("retention")),
-            WakeJob("watchdog", _SECOND, self._wake_watchdog),
+            # One job for all of this rate: each run of a job costs more than what it does.
+            WakeJob("every-second", _SECOND, self._wake_every_second),
+            WakeJob("uptime-rollup", timedelta(minutes=10), lambda: self._workers.wake_if_due("uptime-rollup")),
+            WakeJob("retention", timedelta(hours=1), lambda: self._workers.wake_if_due("retention")),
         )
 
-    def _wake_watchdog(self) -> None:
-        # The loop is made after the scheduler, which is told of clock jumps by it.
+    def _wake_every_second(self) -> None:
+        # Made after the scheduler, which is told of clock jumps by the watchdog.
         self._watchdog_loop.wake.set()
+        for kind in ("check", "deliver", "evaluate", "discover"):
+            self._workers.wake_if_due(kind)
 
     def _watchdog_rest_seconds(self) -> float:
         """How long the watchdog's loop rests when no job wakes it: several such rests fit into `WatchdogSec=`."""

@@ -17,6 +17,7 @@ from monitor.config.sections.policy import PolicySettings
 from monitor.db import Database, Store, list_deliveries
 from monitor.domain.connections import Connection
 from monitor.domain.states import ConnectionState
+from monitor.http.gate import Gate
 from monitor.metrics import Metrics
 from monitor.postpost.client import ApiClient
 from monitor.postpost.rate_limit import RateLimiter, RequestPacing
@@ -86,6 +87,7 @@ class Virtual:
     beat_seconds: float = 1.0
     review_seconds: float = 5.0
     metrics: Metrics = field(default_factory=Metrics)
+    gate: Gate = field(default_factory=Gate)
     fleet: Registry = field(init=False)
     checkers: list[Checker] = field(default_factory=list)
     _apis: list[ApiClient] = field(default_factory=list)
@@ -118,13 +120,13 @@ class Virtual:
         self._work(evaluator.step, lambda: self.review_seconds)
 
     def _add_account(self, account: AccountSettings) -> None:
-        api = ApiClient(self.config.api, account.api_key, clock=self.clock, user_agent="postpost-monitor/test")
+        api = ApiClient(self.config.api, account.api_key, clock=self.clock, user_agent="postpost-monitor/test", gate=self.gate)
         self._apis.append(api)
-        gate = RateLimiter(RequestPacing(rate=self.config.api.requests_per_second), self.clock)
+        limiter = RateLimiter(RequestPacing(rate=self.config.api.requests_per_second), self.clock, self.gate.may_send)
         checker = Checker(
             account.name,
             api,
-            gate,
+            limiter,
             concurrency=self.config.api.concurrency,
             registry=self.fleet,
             database=self.database,
@@ -136,7 +138,7 @@ class Virtual:
         self.checkers.append(checker)
         self._tasks.append(asyncio.create_task(self._check(checker, wake)))
         discoverer = Discoverer(
-            account, self.config, api, gate, registry=self.fleet, database=self.database, clock=self.clock, on_change=self._sync
+            account, self.config, api, limiter, registry=self.fleet, database=self.database, clock=self.clock, on_change=self._sync
         )
         self._work(discoverer.step, lambda: self.beat_seconds)
 
@@ -246,11 +248,12 @@ def settings(server: SimulatorServer, *ids: str, key: str = KEY, **overrides: An
 async def monitoring(tmp_path: Path, world: SimulatedApi, clock: FakeClock, *ids: str, **overrides: Any) -> AsyncIterator[Virtual]:
     """A monitor of *world* that has just started; see `settings`."""
     beat_seconds, review_seconds = overrides.pop("beat_seconds", 1.0), overrides.pop("review_seconds", 5.0)
+    gate = overrides.pop("gate", None) or Gate()
     server = SimulatorServer(world, journal_limit=100_000)
     await server.start()
     database = CountedDatabase(migrated_sqlite(tmp_path / "monitor.db"), clock=clock, owner="test")
     await database.start()
-    one = Virtual(clock, server, database, settings(server, *ids, **overrides), beat_seconds, review_seconds)
+    one = Virtual(clock, server, database, settings(server, *ids, **overrides), beat_seconds, review_seconds, gate=gate)
     try:
         await one.start()
         yield one

@@ -54,8 +54,8 @@ class Backend(Protocol):
         """Show that this instance is alive."""
         ...
 
-    def may_send(self) -> bool:
-        """Whether requests and messages may leave: in a cluster only while the lease is certain to be held."""
+    def lease_remaining(self) -> float:
+        """Seconds until nothing may be sent any more; infinite outside a cluster."""
         ...
 
     def reading(self) -> AbstractContextManager[Connection]:

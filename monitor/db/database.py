@@ -138,12 +138,21 @@ class Database:
 
     def may_send(self) -> bool:
         """Whether requests and messages may leave: in a cluster only while the lease is certain to be held."""
-        return self._backend.may_send()
+        return self._backend.lease_remaining() > 0
+
+    def lease_remaining(self) -> float:
+        """Seconds until nothing may be sent any more; infinite outside a cluster."""
+        return self._backend.lease_remaining()
 
     @property
     def examined(self) -> bool:
         """Whether the start checked everything for damage."""
         return self._backend.examined
+
+    @property
+    def outbox_changes(self) -> int:
+        """How many transactions of this process may have changed the outbox."""
+        return 0 if self._writer is None else self._writer.outbox_changes
 
     @property
     def storage_up(self) -> bool:

@@ -81,7 +81,9 @@ def _of_postgres(error: DBAPIError) -> StoreError:
         return UnsuitableServer(f"{text}; {POOLER}")
     if not state and _WRONG_ADDRESS.search(text):
         return UnsuitableServer(f"{text}; correct database.url")
-    lost = error.connection_invalidated or (not state and type(error.orig).__name__ in {"OperationalError", "InterfaceError"})
+    # Subclasses too, such as that of a server that does not answer in time.
+    kinds = {kind.__name__ for kind in type(error.orig).__mro__}
+    lost = error.connection_invalidated or (not state and not kinds.isdisjoint({"OperationalError", "InterfaceError"}))
     if lost or state.startswith(_POSTGRES_LATER):
         return StoreUnavailable(text)
     if state == _DENIED:

@@ -11,9 +11,11 @@ Source: https://www.postgresql.org/docs/15/explicit-locking.html#ADVISORY-LOCKS
 """
 
 import contextlib
+import math
 import secrets
 from collections.abc import Iterator
 from datetime import timedelta
+from typing import Any
 
 from sqlalchemy import Connection, Engine, NullPool, QueuePool, create_engine, text
 from sqlalchemy.engine import URL
@@ -195,13 +197,9 @@ class PostgresBackend:
         self._disconnect()
         self._engine.dispose()
 
-    def may_send(self) -> bool:
-        """Whether requests and messages may leave: in a cluster only while the lease is certain to be held."""
-        return not self._standby or self.lease_remaining() > 0
-
     def lease_remaining(self) -> float:
-        """Seconds until nothing may be sent any more."""
-        return self._renewed_at + _DEADLINE * self._lease / 1000 - self._clock.boottime()
+        """Seconds until nothing may be sent any more; infinite outside a cluster."""
+        return math.inf if not self._standby else self._renewed_at + _DEADLINE * self._lease / 1000 - self._clock.boottime()
 
     @property
     def _identity(self) -> dict[str, object]:
@@ -327,12 +325,14 @@ def writing_to(address: URL, *, wait_milliseconds: int | None = None) -> Engine:
     return create_engine(address, poolclass=NullPool, hide_parameters=True, connect_args=arguments)
 
 
+NETWORK_LIMITS: dict[str, Any] = {"connect_timeout": 10, "tcp_user_timeout": 10_000, "keepalives_idle": 10, "keepalives_interval": 5}
+"""So soon a session notices that the server is out of reach, whether or not something is on its way."""
+
+
 def _connect_arguments() -> dict[str, object]:
     return {
         "application_name": "postpost-monitor",
-        "connect_timeout": 10,
-        "tcp_user_timeout": 10_000,
-        "keepalives_idle": 10,
+        **NETWORK_LIMITS,
         # Compiling a query of many partitions takes longer than running it.
         "options": f"-c jit=off -c statement_timeout={_STATEMENT_TIMEOUT} -c idle_in_transaction_session_timeout=60s -c synchronous_commit=on",
     }

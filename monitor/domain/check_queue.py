@@ -84,6 +84,10 @@ class CheckQueue:
         """Schedule the regular next check of a taken connection: it stands until `recorded` knows better."""
         self._put(connection.id, now + connection.interval.total_seconds())
 
+    def broken_off(self, connection: Connection, now: float) -> None:
+        """A taken connection was not checked: it stays due."""
+        self._put(connection.id, now)
+
     def finished(self, connection: Connection) -> None:
         """A taken connection is no longer in flight."""
         self._in_flight.discard(connection.id)

@@ -276,10 +276,11 @@ class Engine:
         return self._last_incident_at is None or self._last_incident_at <= now
 
     def api_suspect_since(self) -> datetime | None:
-        """Since when the API is suspected; None when it is not, or when there is only one account to suspect it."""
+        """Since when failures make the API suspected; None when none do, or when there is only one account to suspect it."""
         if not self._unquiet or len(tuple(self.accounts())) <= 1:
             return None
-        return self.scope(self.api_key).suspect_at
+        api = self.scope(self.api_key)
+        return api.suspect_at if api.reason is not None else None
 
     def is_orphaned(self, key: ScopeKey) -> bool:
         """Whether nothing is checked below a scope any more, because its account or its API left the configuration."""

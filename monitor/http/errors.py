@@ -53,6 +53,13 @@ class HttpError(Exception):
         self.detail = detail
 
 
+class BrokenOffError(HttpError):
+    """A request that was broken off, or not sent, because the lease of this instance has run out: no evidence of anything."""
+
+    def __init__(self) -> None:
+        super().__init__(Failure.DISCONNECTED, "broken off: the lease of this instance has run out")
+
+
 def to_api_error(error: Exception) -> ApiError:
     """Return *error*, raised by a request to the API, as one of ours."""
     if isinstance(error, ApiError):
@@ -64,7 +71,7 @@ def to_api_error(error: Exception) -> ApiError:
 def to_attempt_result(error: Exception) -> AttemptResult:
     """Return *error*, raised by a request to a receiver, as the result of the attempt."""
     known = _to_http_error(error)
-    return AttemptResult(_REASONS[known.failure][1], detail=known.detail)
+    return AttemptResult(_REASONS[known.failure][1], detail=known.detail, broken_off=isinstance(known, BrokenOffError))
 
 
 def _to_http_error(error: Exception) -> HttpError:

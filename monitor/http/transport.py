@@ -25,7 +25,9 @@ from httptools import HttpParserError, HttpParserUpgrade, HttpResponseParser
 
 from monitor.domain.copies import quick_init
 from monitor.errors import ConfigError, Problem
-from monitor.http.errors import Failure, HttpError, connect_error, lookup_error, tls_error
+from monitor.http.deadlines import Deadlines
+from monitor.http.errors import BrokenOffError, Failure, HttpError, connect_error, lookup_error, tls_error
+from monitor.http.gate import Gate
 from monitor.http.proxy import Proxy
 from monitor.http.tunnel import absolute_target, open_tunnel
 
@@ -127,6 +129,7 @@ class Transport:
         connect_seconds: limit for the lookup, and for TCP and TLS together.
         keep_alive_seconds: how long an idle connection is kept; 0 for one connection per request.
         proxy: what requests go through; then its address is vetted, and it looks the servers' names up.
+        gate: lets requests out; always open unless given.
     """
 
     def __init__(
@@ -137,7 +140,10 @@ class Transport:
         connect_seconds: float = CONNECT_SECONDS,
         keep_alive_seconds: float = 0.0,
         proxy: Proxy | None = None,
+        gate: Gate | None = None,
     ) -> None:
+        self._gate = gate or Gate()
+        self._gate.transports.add(self)
         self._tls = tls
         self._proxy = proxy
         self._connect_seconds = connect_seconds
@@ -145,6 +151,7 @@ class Transport:
         self._resolver = _Resolver(lookup, min(DNS_SECONDS, 2 * keep_alive_seconds))
         self._idle: dict[Origin, list[_Connection]] = {}
         self._open: set[_Connection] = set()
+        self._deadlines = Deadlines()
         self._shared: WeakKeyDictionary[httpx.Request, tuple[Origin, bytes]] = WeakKeyDictionary()
         self._sweep: asyncio.TimerHandle | None = None
         self._closed = False
@@ -162,6 +169,7 @@ class Transport:
 
         Raises:
             HttpError: the headers of a response were not complete in time.
+            BrokenOffError: the gate was closed meanwhile.
         """
         connection: _Connection | None = None
         deadline = asyncio.get_running_loop().time() + seconds
@@ -173,6 +181,9 @@ class Transport:
                     return self._release(origin, connection, await connection.exchange(message, limit, deadline))
             async with asyncio.timeout_at(deadline):
                 connection = await self._connect(origin, refuse)
+            if not self._gate.may_send():
+                connection.abort()
+                raise BrokenOffError
             return self._release(origin, connection, await connection.exchange(message, limit, deadline))
         except TimeoutError:
             error = HttpError(Failure.TIMEOUT, f"no complete answer within {seconds:g} s")
@@ -195,12 +206,18 @@ class Transport:
             known = self._shared[request] = (_origin(request), _rest(request, keep_alive=keep_alive))
         return known[0], _message(request, target, known[1])
 
+    def break_off(self) -> None:
+        """End the requests under way with BrokenOffError; see `Gate`."""
+        for connection in tuple(self._open):
+            connection.break_off()
+
     async def close(self) -> None:
         """Close every connection; requests under way fail. Safe to call twice."""
         self._closed = True
         self._idle.clear()
         if self._sweep is not None:
             self._sweep.cancel()
+        self._deadlines.close()
         connections = list(self._open)
         for connection in connections:
             connection.abort()
@@ -210,6 +227,8 @@ class Transport:
         """Return the idle connection to *origin* that was used last."""
         if self._closed:
             raise RuntimeError("the transport is closed")
+        if not self._gate.may_send():
+            raise BrokenOffError
         idle = self._idle.get(origin)
         while idle:
             connection = idle.pop()
@@ -269,7 +288,9 @@ class Transport:
             self._tls = self._tls or ssl.create_default_context()
             options = {"ssl": self._tls, "server_hostname": tls_host.rstrip("."), "ssl_shutdown_timeout": TLS_CLOSE_SECONDS}
         try:
-            _, connection = await asyncio.get_running_loop().create_connection(partial(_Connection, self._open), sock=sock, **options)
+            _, connection = await asyncio.get_running_loop().create_connection(
+                partial(_Connection, self._open, self._deadlines), sock=sock, **options
+            )
         except OSError as error:
             raise tls_error(error) from None
         return connection
@@ -342,11 +363,12 @@ class _Connection(asyncio.Protocol):
 
     _transport: asyncio.Transport
 
-    def __init__(self, connections: "set[_Connection]") -> None:
+    def __init__(self, connections: "set[_Connection]", deadlines: Deadlines) -> None:
         self.reusable = True
         self.idle_since = 0.0
         self.lost = asyncio.Event()
         self._connections = connections
+        self._deadlines = deadlines
         self._parser = HttpResponseParser(self)
         self._waiter: asyncio.Future[Response] | None = None
         self._requests = 0
@@ -368,11 +390,9 @@ class _Connection(asyncio.Protocol):
         self._requests += 1
         self._silent = True
         self._reset()
-        loop = asyncio.get_running_loop()
-        waiter: asyncio.Future[Response] = loop.create_future()
+        waiter: asyncio.Future[Response] = asyncio.get_running_loop().create_future()
         self._waiter = waiter
-        # Not `asyncio.timeout`, which cancels the task: this costs a third of it, at every check.
-        expiry = loop.call_at(deadline, _expire, waiter)
+        self._deadlines.add(waiter, deadline)
         try:
             self._transport.write(message)
             return await waiter
@@ -380,7 +400,7 @@ class _Connection(asyncio.Protocol):
             self.abort()
             raise
         finally:
-            expiry.cancel()
+            self._deadlines.discard(waiter)
 
     def interrupted(self, failure: HttpError) -> Response | None:
         """Return what there is of a response that *failure* has ended; None if its headers are not complete."""
@@ -400,6 +420,11 @@ class _Connection(asyncio.Protocol):
         if not self._transport.is_closing() and (sock := self._transport.get_extra_info("socket")) is not None:
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _DISCARD)
         self._transport.abort()
+
+    def break_off(self) -> None:
+        """End the request under way."""
+        if self._waiter is not None:
+            self._fail(BrokenOffError())
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Part of `asyncio.Protocol`."""
@@ -500,11 +525,6 @@ class _Connection(asyncio.Protocol):
             waiter.set_exception(error)
         else:
             waiter.set_result(response)
-
-
-def _expire(waiter: asyncio.Future[Response]) -> None:
-    if not waiter.done():
-        waiter.set_exception(TimeoutError())
 
 
 class _Resolver:

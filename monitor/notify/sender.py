@@ -20,6 +20,7 @@ from monitor.domain.delivery.retries import AttemptResult, result_of_status
 from monitor.errors import DeliveryReason
 from monitor.http.addresses import is_refused
 from monitor.http.errors import to_attempt_result
+from monitor.http.gate import Gate
 from monitor.http.headers import retry_after
 from monitor.http.proxy import proxy_of
 from monitor.http.transport import Lookup, Response, Transport
@@ -41,7 +42,16 @@ _Render = Callable[[ReceiverType, datetime], Request | None]
 class Sender:
     """Sends bodies to receivers; safe to share between all of them. A connection is kept for a second; a stale one costs no attempt."""
 
-    def __init__(self, *, clock: Clock, user_agent: str, tls: ssl.SSLContext | None = None, lookup: Lookup = socket.getaddrinfo) -> None:
+    def __init__(
+        self,
+        *,
+        clock: Clock,
+        user_agent: str,
+        tls: ssl.SSLContext | None = None,
+        lookup: Lookup = socket.getaddrinfo,
+        gate: Gate | None = None,
+    ) -> None:
+        self._gate = gate
         self._clock = clock
         self._user_agent = user_agent
         self._tls = tls
@@ -157,7 +167,7 @@ class Sender:
         if transport is None:
             tls = ssl.create_default_context(cafile=ca_file) if ca_file else self._tls
             via = proxy_of(proxy) if proxy else None
-            transport = Transport(tls, lookup=self._lookup, keep_alive_seconds=_KEEP_ALIVE_SECONDS, proxy=via)
+            transport = Transport(tls, lookup=self._lookup, keep_alive_seconds=_KEEP_ALIVE_SECONDS, proxy=via, gate=self._gate)
             self._transports[proxy, ca_file, deny_private] = transport
         return transport
 

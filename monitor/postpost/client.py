@@ -1,7 +1,7 @@
 """
 The watched API: `ApiClient` sends the requests and is the only holder of an account's key.
 
-Every request ends in an `ApiResult`; nothing is raised. One total deadline covers the whole request, because per-read timeouts never
+Every request ends in an `ApiResult`; nothing but BrokenOffError is raised. One total deadline covers the whole request, because per-read timeouts never
 end a server that sends one byte at a time.
 
 Source: api-contract.md 1, 4.1 and 4.2; reliability.md F01 to F16 and 4.5.
@@ -28,7 +28,8 @@ from monitor.domain.copies import quick_init
 from monitor.domain.replies.checks import Reply
 from monitor.domain.replies.listings import Listing, UserListing
 from monitor.errors import ApiError, Reason
-from monitor.http.errors import to_api_error
+from monitor.http.errors import BrokenOffError, to_api_error
+from monitor.http.gate import Gate
 from monitor.http.headers import http_date
 from monitor.http.transport import KEEP_ALIVE_SECONDS, Lookup, Response, Transport, tls_context
 from monitor.postpost.errors import rate_limit_wait, refusal
@@ -77,6 +78,7 @@ class ApiClient:
         user_agent: `postpost-monitor/<version>`.
         lookup: resolves a host name and port, as `socket.getaddrinfo` does; blocks, so it runs in a thread.
         rebuilt: called whenever the HTTP transport was replaced after internal errors.
+        gate: lets requests out; always open unless given.
 
     Raises:
         ConfigError: the file with certificate authorities can't be used.
@@ -91,7 +93,9 @@ class ApiClient:
         user_agent: str,
         lookup: Lookup = socket.getaddrinfo,
         rebuilt: Callable[[], None] = lambda: None,
+        gate: Gate | None = None,
     ) -> None:
+        self._gate = gate
         self._clock = clock
         self._base = settings.base_url.rstrip("/")
         self._url = httpx.URL(self._base)
@@ -165,7 +169,9 @@ class ApiClient:
             sent_at = self._clock.now()
             try:
                 response = await self._fetch(method, path, user_id, limit)
-            except Exception as error:  # noqa: BLE001 - every failure is a result
+            except BrokenOffError:
+                raise
+            except Exception as error:  # noqa: BLE001 - every other failure is a result
                 failure = to_api_error(error)
                 self._count(failure)
                 return ApiResult(failure, sent_at, self._clock.now())
@@ -234,7 +240,7 @@ class ApiClient:
         if self._closed:
             raise ApiError(Reason.MONITOR_INTERNAL, "the client of this account is closed")
         self._transport = Transport(
-            self._tls, lookup=self._lookup, connect_seconds=self._connect_seconds, keep_alive_seconds=KEEP_ALIVE_SECONDS
+            self._tls, lookup=self._lookup, connect_seconds=self._connect_seconds, keep_alive_seconds=KEEP_ALIVE_SECONDS, gate=self._gate
         )
         return self._transport
 

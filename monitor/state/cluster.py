@@ -167,7 +167,9 @@ class AccountRegistry(Registry):
         """
         if board.number == self.board.number:
             api = self.scope(self.api_key)
-            return {self.api_key: replace(api, suspect_at=self.clock.now())} if self._is_stale() and not self._api_suspected() else {}
+            # Without a reason: no check of the API failed, so none is made to find out.
+            assumed = replace(api, suspect_at=self.clock.now(), reason=None, detail="")
+            return {self.api_key: assumed} if self._is_stale() and not self._api_suspected() else {}
         told = {scope.key: scope for scope in board.scopes}
         quiet = self._open_wide() - told.keys()
         rows = read_scope_rows(reader) if quiet else {}

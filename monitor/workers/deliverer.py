@@ -243,7 +243,9 @@ class Deliverer:
         return await self._recorded() and healthy
 
     def _take_in(self, row: DeliveryRow, result: AttemptResult, begun: CircuitBreaker, *, counted: bool) -> None:
-        """What follows from one attempt; it is recorded later."""
+        """What follows from one attempt; it is recorded later. One that was broken off is none, and its delivery stays pending."""
+        if result.broken_off:
+            return
         if result.sent:
             self._tokens -= 1
             # After a digest nothing is sent singly for a while: as long as a burst lasts there are digests and nothing else.
@@ -295,6 +297,8 @@ class Deliverer:
         if not rows or not self._may_send():
             return not rows
         result = await self._sender.repeat(self._receiver, [body for _, body in rows])
+        if result.broken_off:
+            return False
         change = self._health.after(breaker, result, self._clock.now(), message=_RESENT)
         if change.after != breaker:
             self._records.append(partial(record_health, change))

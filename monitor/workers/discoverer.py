@@ -15,6 +15,7 @@ from monitor.domain.replies.checks import Observation, Verdict
 from monitor.domain.replies.listings import Comparison, Inventory, Listing, UserListing, diff_listing, is_same_listing
 from monitor.domain.scopes.key import ACCOUNT, USER, ScopeKey
 from monitor.errors import ApiError, Reason
+from monitor.http.errors import BrokenOffError
 from monitor.logs import get_logger
 from monitor.postpost.client import ApiClient, ApiResult
 from monitor.postpost.rate_limit import RateLimiter
@@ -70,7 +71,10 @@ class Discoverer:
         if self._has_connections() and self._registry.list_pause(self._account.name) is not None:
             # The checks' canaries notice the recovery; lists would only add to the load.
             return False
-        complete = await self._read_all()
+        try:
+            complete = await self._read_all()
+        except BrokenOffError:
+            return False
         self._registry.note_listed(self._account.name, complete=complete)
         self._failures = 0 if complete else self._failures + 1
         self._due = self._clock.monotonic() + self._pause().total_seconds()

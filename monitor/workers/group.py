@@ -11,10 +11,11 @@ from monitor.clock import Clock
 from monitor.config import AccountSettings, Config, ReceiverSettings
 from monitor.db import Database
 from monitor.domain.connections import Connection
+from monitor.http.gate import Gate
 from monitor.metrics import Metrics
 from monitor.notify.sender import Sender
 from monitor.postpost.client import ApiClient
-from monitor.postpost.rate_limit import RateLimiter, RequestPacing
+from monitor.postpost.rate_limit import LEAST_BURST, RateLimiter, RequestPacing
 from monitor.runtime.loop import Loop, LoopProgress, Step, WatchdogLimits, drain
 from monitor.runtime.watchdog import WatchedLoop
 from monitor.state.evaluation_config import EvaluationConfig
@@ -32,8 +33,13 @@ from monitor.workers.uptime_rollup import UptimeRollup
 
 USER_AGENT = f"postpost-monitor/{__version__}"
 
+# The requests of so many seconds may begin at once, so that one wake-up starts several checks.
+_BURST_SECONDS = 0.25
+
 _RETENTION_REST_SECONDS = 3600.0
 _UPTIME_ROLLUP_REST_SECONDS = 600.0
+# With thousands of connections the first pass takes as much as all the rest of the start, and nothing waits for it.
+_UPTIME_ROLLUP_DELAY_SECONDS = 5.0
 _EVALUATOR_LIMIT_SECONDS = 60.0
 # A workspace may have hundreds of users, each with a list of its own, read at the account's request rate.
 _DISCOVERER_LIMIT_SECONDS = 7200.0
@@ -45,6 +51,7 @@ class Dependencies:
     Dependencies shared by all workers; survives reloads.
 
     Attributes:
+        gate: lets requests and messages out.
         notifies_outage: of several nodes, whether this one notifies that the database takes no writes; None for a single process.
     """
 
@@ -55,6 +62,7 @@ class Dependencies:
     random: Callable[[], float]
     limits: WatchdogLimits
     storage_outage: StorageOutage = field(default_factory=StorageOutage)
+    gate: Gate = field(default_factory=Gate)
     notifies_outage: Callable[[float], Awaitable[bool]] | None = None
 
 
@@ -88,7 +96,9 @@ class WorkerGroup:
         self._loops: dict[str, list[Loop]] = {}
         self._api_clients: list[ApiClient] = []
         self._checkers: dict[str, Checker] = {}
-        self._sender = Sender(clock=dependencies.clock, user_agent=USER_AGENT)
+        self._sender = Sender(clock=dependencies.clock, user_agent=USER_AGENT, gate=dependencies.gate)
+        # That the database is away is notified without a lease too.
+        self._outage_sender = Sender(clock=dependencies.clock, user_agent=USER_AGENT)
         for account in config.accounts:
             if self._has(f"account:{account.name}"):
                 self._add_account(account)
@@ -153,6 +163,7 @@ class WorkerGroup:
         for api in api_clients:
             await api.close()
         await self._sender.close()
+        await self._outage_sender.close()
 
     async def _run(self, loop: Loop) -> None:
         checker = self._checkers.get(loop.name)
@@ -167,9 +178,17 @@ class WorkerGroup:
 
     def _add_account(self, account: AccountSettings) -> None:
         shared, settings = self._dependencies, self.config.api
-        api = ApiClient(settings, account.api_key, clock=shared.clock, user_agent=USER_AGENT, rebuilt=shared.metrics.client_rebuilt)
+        api = ApiClient(
+            settings,
+            account.api_key,
+            clock=shared.clock,
+            user_agent=USER_AGENT,
+            rebuilt=shared.metrics.client_rebuilt,
+            gate=shared.gate,
+        )
         self._api_clients.append(api)
-        pacing = RequestPacing(rate=settings.requests_per_second)
+        rate = settings.requests_per_second
+        pacing = RequestPacing(rate=rate, burst=max(LEAST_BURST, int(rate * _BURST_SECONDS)))
         if self._parts is not None:
             # The node that tended the account before may have used all of the budget until now.
             pacing = replace(pacing, free_at=shared.clock.monotonic() + pacing.burst / pacing.rate)
@@ -251,7 +270,7 @@ class WorkerGroup:
         storage_alerter = StorageAlerter(
             registry=shared.registry,
             database=shared.database,
-            sender=self._sender,
+            sender=self._outage_sender,
             receivers=self.config.receivers,
             clock=shared.clock,
             outage=shared.storage_outage,
@@ -266,7 +285,8 @@ class WorkerGroup:
         self.add("evaluate", "rerouter", rerouter.step, limit=_EVALUATOR_LIMIT_SECONDS)
         rollup = UptimeRollup(registry=shared.registry, database=shared.database, clock=shared.clock, longest=settings.daily)
         rest = _UPTIME_ROLLUP_REST_SECONDS
-        self.add("uptime-rollup", "uptime-rollup", rollup.step, limit=2 * rest, rest=rest, idle=rollup.idle)
+        delay = _UPTIME_ROLLUP_DELAY_SECONDS
+        self.add("uptime-rollup", "uptime-rollup", rollup.step, limit=2 * rest, rest=rest, idle=rollup.idle, delay=delay)
         retention = RetentionWorker(shared.database, shared.clock, settings)
         rest = _RETENTION_REST_SECONDS
         self.add("retention", "retention", retention.step, limit=2 * rest, rest=rest)
@@ -281,10 +301,11 @@ class WorkerGroup:
         rest: float | None = None,
         idle: Callable[[], float] | None = None,
         progress: LoopProgress | None = None,
+        delay: float = 0.0,
     ) -> None:
         """Run *step* in a loop of this name and kind; *limit*: after so many seconds without progress, and its rest, it is stuck."""
         # The scheduler's jobs wake the loops; their own rests only matter when a job is missed.
         rest = self._dependencies.limits.rest if rest is None else rest
-        loop = Loop(name, step, rest_seconds=rest, clock=self._dependencies.clock, stop=self._stop, idle=idle)
+        loop = Loop(name, step, rest_seconds=rest, clock=self._dependencies.clock, stop=self._stop, idle=idle, delay_seconds=delay)
         self._loops.setdefault(kind, []).append(loop)
         self.watched.append(WatchedLoop(progress or loop, limit + rest))

@@ -1,8 +1,10 @@
 """
-As many checks for each of 1, 2 and 4 nodes of a cluster: checks per second, and CPU of all nodes per check against one node.
+Checks per second of 1, 2 and 4 nodes of a cluster, and CPU of all nodes per check against one node, under two loads.
 
-Not the same checks in all: a node with little to do wakes up for each of them, one with much for several at once. What a node uses while nothing is due is measured apart and not part of a check: how much of it falls to one depends on how many checks the
-machine has room for.
+- as many checks for each node, fewer than it can make: a node with little to do wakes up for each of them, one with much for several at
+  once. What a node uses while nothing is due is measured apart and not part of a check: how much of it falls to one depends on how many
+  checks the machine has room for.
+- more checks than the machine has room for, the same for all numbers of nodes: as many as they can make.
 """
 
 import asyncio
@@ -25,7 +27,11 @@ IDLE_LIMIT = 25.0
 """Milliseconds of CPU in a second that a node may use while nothing is due; the one with the shard `global` uses more."""
 
 ACCOUNTS_PER_NODE = 2
-SECONDS = 20.0
+PER_ACCOUNT = 50
+TOO_MANY_PER_ACCOUNT = 150
+"""With the accounts of four nodes more checks a second than two cores can make."""
+
+SECONDS = 12.0
 _TICKS = os.sysconf("SC_CLK_TCK")
 
 
@@ -33,11 +39,11 @@ def measure() -> Iterator[Result]:
     """Checks per second and CPU per check, the nodes sharing one machine with the simulated API and the server."""
     server, alone = start_postgres(), 0.0
     try:
-        idle = [_measured(server, nodes, interval="1h")[1] for nodes in (1, 2)]
+        idle = [_measured(server, nodes, nodes * ACCOUNTS_PER_NODE, PER_ACCOUNT, interval="1h")[1] for nodes in (1, 2)]
         yield Result("CPU of one node while nothing is due", 1000 * idle[0], "ms/s")
         yield Result("CPU of each further node while nothing is due", 1000 * (idle[1] - idle[0]), "ms/s", limit=IDLE_LIMIT)
         for nodes, limit in NODES.items():
-            speed, used = _measured(server, nodes, interval="1s")
+            speed, used = _measured(server, nodes, nodes * ACCOUNTS_PER_NODE, PER_ACCOUNT, interval="1s")
             cpu = (used - idle[0] - (nodes - 1) * (idle[1] - idle[0])) / speed
             yield Result(f"CPU of all, {nodes} node{'s' * (nodes > 1)}", 1000 * used, "ms/s")
             yield Result(f"checks per second, {nodes} node{'s' * (nodes > 1)}", speed, "/s")
@@ -45,19 +51,27 @@ def measure() -> Iterator[Result]:
             alone = alone or cpu
             if limit is not None:
                 yield Result(f"CPU per check, {nodes} nodes against one", cpu / alone, "x", limit=limit)
+        alone = 0.0
+        for nodes, limit in NODES.items():
+            speed, used = _measured(server, nodes, max(NODES) * ACCOUNTS_PER_NODE, TOO_MANY_PER_ACCOUNT, interval="1s")
+            yield Result(f"checks per second, {nodes} node{'s' * (nodes > 1)}, as fast as they go", speed, "/s")
+            alone = alone or used / speed
+            if limit is not None:
+                yield Result(f"CPU per check, {nodes} nodes against one, as fast as they go", used / speed / alone, "x", limit=limit)
     finally:
         server.stop()
 
 
-def _measured(server: PostgresServer, nodes: int, *, interval: str) -> tuple[float, float]:
+def _measured(server: PostgresServer, nodes: int, accounts: int, connections: int, *, interval: str) -> tuple[float, float]:
+    """See `_run`; of so many *accounts*, each with so many *connections*."""
     with tempfile.TemporaryDirectory() as folder:
-        return asyncio.run(_run(server, Path(folder), nodes, interval))
+        ids = {f"account{number}": [f"linkedin-{number}x{each}" for each in range(connections)] for number in range(accounts)}
+        return asyncio.run(_run(server, Path(folder), nodes, ids, interval))
 
 
-async def _run(server: PostgresServer, folder: Path, nodes: int, interval: str) -> tuple[float, float]:
+async def _run(server: PostgresServer, folder: Path, nodes: int, accounts: dict[str, list[str]], interval: str) -> tuple[float, float]:
     """Checks per second of so many nodes, and their seconds of CPU per second."""
     url, names = migrated_postgres(server), [f"n{number}" for number in range(nodes)]
-    accounts = {f"account{number}": [f"linkedin-{number}x{each}" for each in range(50)] for number in range(nodes * ACCOUNTS_PER_NODE)}
     async with cluster(folder, url, accounts=accounts, interval=interval, rate=200, lease=60) as made:
         for name in names:
             made.start(name)

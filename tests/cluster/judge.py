@@ -4,27 +4,65 @@ The judge of a cluster: reads every row, every request at the API and every POST
 It knows nothing of how the nodes share the work.
 """
 
-from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections import Counter, defaultdict
+from collections.abc import Collection, Iterator, Sequence
+from dataclasses import dataclass
 from itertools import pairwise
 
+from monitor.domain.schedule import ORIGIN, phase
 from tests.cluster.nodes import Cluster
 from tests.waiting import scaled
 
 _BURST = 2
 # How much later than it was sent a request may come to the simulator, which shares its CPU with all nodes.
 _JITTER_SECONDS = 1.0
+TAKEOVER_SECONDS = 10.0
+"""So long after the end of a lease all is tended again."""
 
 
-def findings(cluster: Cluster, *, interval: float, longest_pause: float | None = None, seconds: float | None = None) -> list[str]:
+@dataclass(frozen=True, slots=True)
+class Failure:
     """
-    Everything that is broken; *interval* is that of the checks in seconds.
+    What happened to the cluster, and when (seconds since 1970).
 
-    *seconds*: for so long the cluster ran; shorter than it takes to check every connection, not all of them need a check.
+    Attributes:
+        accounts: those whose node it hit.
+        away: for how many seconds the server of the database was away, for all accounts.
     """
-    pause = scaled(longest_pause if longest_pause is not None else interval + cluster.lease + 10.0)
-    checks = _checks(cluster, pause, every=seconds is None or seconds > pause)
-    return [*_posts(cluster), *_requests(cluster), *checks, *_rest(cluster)]
+
+    at: float
+    accounts: Collection[str] = ()
+    away: float = 0.0
+
+
+def findings(cluster: Cluster, *, interval: float, longest_pause: float | None = None) -> list[str]:
+    """Everything that is broken; *interval* is that of the checks in seconds."""
+    pause = scaled(longest_pause if longest_pause is not None else interval + cluster.lease + TAKEOVER_SECONDS)
+    return [*_posts(cluster), *_requests(cluster), *_checks(cluster, pause), *_rest(cluster)]
+
+
+def verdicts(
+    cluster: Cluster, *, interval: float, span: tuple[float, float], failures: Sequence[Failure], first_round: float, recheck: str
+) -> dict[str, list[str]]:
+    """
+    Rule to what breaks it, of a cluster that was hurt.
+
+    Args:
+        span: when it ran (seconds since 1970).
+        first_round: in so many seconds the rate of an account allows the first checks of all its connections.
+        recheck: the platform whose connections are checked out of turn, because some of them break.
+    """
+    posts = list(_posts(cluster))
+    return {
+        "no check is missing for longer than one lease + 10 s after each failure": list(
+            _late(cluster, interval, span, failures, first_round)
+        ),
+        "no check is made twice for one instant of its grid": list(_twice(cluster, interval, recheck)),
+        "no news is out of order": [one for one in posts if not one.startswith("under")],
+        "no news has two ids": [one for one in posts if one.startswith("under")],
+        "no account is over its rate": list(_requests(cluster)),
+        "all that is to be delivered is delivered": list(_rest(cluster)),
+    }
 
 
 def told(cluster: Cluster) -> list[str]:
@@ -73,18 +111,68 @@ def _excess(moments: Sequence[float], rate: float) -> float:
     return most
 
 
-def _checks(cluster: Cluster, longest: float, *, every: bool) -> Iterator[str]:
-    """A connection that was not checked for long; or not at all, where *every* one is to be."""
-    rows: dict[int, list[int]] = defaultdict(list)
+def _moments(cluster: Cluster) -> dict[int, list[float]]:
+    """Connection to when it was checked, in order."""
+    moments: dict[int, list[float]] = defaultdict(list)
     for connection_id, at in cluster.rows("SELECT connection_id, at FROM checks ORDER BY connection_id, at"):
-        rows[connection_id].append(at)
-    count = sum(1 for _ in cluster.api.world.every())
-    if every and len(rows) != count:
-        yield f"{len(rows)} of {count} connections were checked"
-    for connection_id, moments in rows.items():
-        pause = max((after - before for before, after in pairwise(moments)), default=0) / 1000
+        moments[connection_id].append(at / 1000)
+    return moments
+
+
+def _checks(cluster: Cluster, longest: float) -> Iterator[str]:
+    """A connection that was not checked at all, or not for long."""
+    checked, count = _moments(cluster), sum(1 for _ in cluster.api.world.every())
+    if len(checked) != count:
+        yield f"{len(checked)} of {count} connections were checked"
+    for connection_id, moments in checked.items():
+        pause = max((after - before for before, after in pairwise(moments)), default=0.0)
         if pause > longest:
             yield f"connection {connection_id} was not checked for {pause:.1f} s"
+
+
+def _late(cluster: Cluster, interval: float, span: tuple[float, float], failures: Sequence[Failure], first_round: float) -> Iterator[str]:
+    """
+    A connection that was not checked for longer than its interval and a takeover.
+
+    Each failure that hits its account meanwhile costs a takeover, and while the server is away nothing can be taken over. In the first
+    round the rate of the account is what delays a check.
+    """
+    checked, accounts = _moments(cluster), dict(cluster.rows("SELECT id, account FROM connections"))
+    takeover = cluster.lease + TAKEOVER_SECONDS
+    for connection_id, account in accounts.items():
+        for number, (before, after) in enumerate(pairwise(sorted([*span, *checked.get(connection_id, ())]))):
+            if after - before <= interval + takeover:
+                continue
+            met = [failure for failure in failures if before <= failure.at <= after]
+            hits = sum(account in failure.accounts for failure in met)
+            away = sum(failure.away for failure in met)
+            longest = interval + max(1, hits) * takeover + away + (first_round if number <= 1 else 0.0)
+            if after - before > longest:
+                pause = f"was not checked for {after - before:.1f} s, {longest:.1f} s are allowed"
+                yield f"connection {connection_id} of {account} {pause} ({hits} failures, the server away for {away:.1f} s)"
+
+
+def _twice(cluster: Cluster, interval: float, recheck: str) -> Iterator[str]:
+    """
+    A connection that was checked twice between two instants of its grid; not of the platform whose failures others are checked for.
+
+    A check that is late by less than an interval is still that of its instant, and the one after it is due at the next. Clocks differ.
+    """
+    clocks_seconds = 0.5
+    keys = {
+        number: phase("\x1f".join(key)) * interval + ORIGIN.timestamp() - clocks_seconds
+        for number, *key in cluster.rows(
+            "SELECT id, account, user_id, platform_id FROM connections JOIN checks ON id = connection_id"
+            f" WHERE platform <> '{recheck}' GROUP BY id HAVING bool_and(reason = 'ok')"
+        )
+    }
+    for connection_id, moments in _moments(cluster).items():
+        if connection_id in keys:
+            counted = Counter(int((at - keys[connection_id]) // interval) for at in moments)
+            for instant, count in counted.items():
+                if count > 1:
+                    seconds = [round(at - keys[connection_id] - clocks_seconds - instant * interval, 1) for at in moments]
+                    yield f"connection {connection_id} was checked {count} times for one instant: {seconds} s after it"
 
 
 def _rest(cluster: Cluster) -> Iterator[str]:

@@ -7,6 +7,8 @@ A node in a network of its own, from which it reaches a few ports of this machin
 import asyncio
 import contextlib
 import os
+import socket
+import struct
 import subprocess
 import sys
 import time
@@ -16,6 +18,7 @@ from dataclasses import dataclass, field
 
 # Each process has addresses of its own: others may run such a network at the same time.
 _SUBNET = f"10.{200 + os.getpid() // 250 % 50}.{os.getpid() % 250}"
+_RESET = struct.pack("ii", 1, 0)
 _HOST, _GUEST = f"{_SUBNET}.1", f"{_SUBNET}.2"
 
 
@@ -144,12 +147,17 @@ async def _forwarded(listen: str, port: int, host: str, asked_at: dict[int, floa
 
 
 async def _copy(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, note: Callable[[], None]) -> None:
-    with contextlib.suppress(OSError):
+    """Forward what comes, and how it ends: after a reset nothing that is still here leaves any more."""
+    try:
         while data := await reader.read(65536):
             note()
             writer.write(data)
             await writer.drain()
-    writer.close()
+        writer.close()
+    except OSError:
+        if not writer.transport.is_closing():
+            writer.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET)
+        writer.transport.abort()
 
 
 async def _serve(host: str, ports: Iterable[int]) -> None:

@@ -76,7 +76,10 @@ async def test_cut_off_from_the_database(postgres_server: PostgresServer, tmp_pa
         assert await made.ended("far") == 75, made.log("far")[-3000:]
         assert net.asked_at[api_port(made)] - cut_at == last
         made.start("far", text=(tmp_path / "far.yaml").read_text(), prefix=net.prefix)
+        await eventually(lambda: "far" in _with_accounts(made), what="far works again")
         await made.until_tended({"near", "far"})
+        checked = "SELECT count(DISTINCT connection_id) FROM checks"
+        await eventually(lambda: made.rows(checked) == [(sum(map(len, ACCOUNTS.values())),)], what="all are checked")
         assert told(made) == []
         assert findings(made, interval=1.0) == []
 

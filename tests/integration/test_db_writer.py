@@ -10,10 +10,12 @@ from typing import Any
 import psycopg
 import pytest
 from sqlalchemy import text
+from sqlalchemy.exc import OperationalError
 from structlog.testing import capture_logs
 
 from monitor.clock import SystemClock
 from monitor.db import Database, Store, read_scopes
+from monitor.db.errors import translate
 from monitor.db.maintenance import parse
 from monitor.db.postgres import PostgresBackend
 from monitor.db.writer import QUEUE, Writer
@@ -416,3 +418,9 @@ async def test_errors_are_ours(database: Database) -> None:
     with pytest.raises(StoreError):
         await database.read(broken)  # type: ignore[arg-type]
     assert database.storage_up
+
+
+def test_a_server_that_does_not_answer() -> None:
+    """A connection that is not made in time is a database that is away, as one that is refused: the work is tried again."""
+    for original in (psycopg.errors.ConnectionTimeout("connection timeout expired"), psycopg.OperationalError("connection refused")):
+        assert isinstance(translate(OperationalError("SELECT 1", None, original)), StoreUnavailable)

@@ -281,3 +281,16 @@ def test_notice_moves_with_its_account(tmp_path: Path) -> None:
         assert second.snapshot(trial.clock.now()).notices == ()
         second.tend(ACCOUNTS[0], AccountRows(Reader(trial.connection), ACCOUNTS[0]), trial.clock.now())
         assert [notice.detail for notice in second.snapshot(trial.clock.now()).notices] == ["lost"]
+
+
+def test_silence_of_global_checks_nothing(tmp_path: Path) -> None:
+    """While no node tells how the API is, it counts as suspected; no check is brought forward for that, since none has failed."""
+    with _trial(tmp_path, "api", 2) as trial:
+        registry = cast("AccountRegistry", trial.nodes[0].registry)
+        trial.clock.seconds += 1000
+        board = registry.board
+        assert registry.differs_from(board)
+        trial.write(partial(follow, registry, board))
+        assert registry.scope(registry.api_key).suspect_at == trial.clock.now()
+        assert registry.api_suspect_since() is None
+        assert registry.probe_interval(registry.connections_of(ACCOUNTS[0])[0]) is None

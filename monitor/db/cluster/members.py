@@ -21,7 +21,7 @@ from monitor.clock import Clock, from_milliseconds, to_milliseconds
 from monitor.db import migrations
 from monitor.db.errors import translated
 from monitor.db.maintenance import parse
-from monitor.db.postgres import END_HOLDERS, LOCK, NOW, READ_LEASE, PostgresBackend, has_table, writing_to
+from monitor.db.postgres import END_HOLDERS, LOCK, NETWORK_LIMITS, NOW, READ_LEASE, PostgresBackend, has_table, writing_to
 from monitor.db.store import Store
 from monitor.db.tables import REVISION
 from monitor.db.transaction import Reader
@@ -317,7 +317,7 @@ def conninfo(url: str) -> str:
     _, arguments = create_engine(address).dialect.create_connect_args(address)
     from psycopg.conninfo import make_conninfo  # noqa: PLC0415 - SQLite needs none of it
 
-    return make_conninfo(**{name: value for name, value in arguments.items() if name != "context"})
+    return make_conninfo(**NETWORK_LIMITS, **{name: value for name, value in arguments.items() if name not in {"context", *NETWORK_LIMITS}})
 
 
 def rename_shards(store: Store, pairs: Mapping[str, str]) -> set[str]:

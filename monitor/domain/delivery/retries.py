@@ -51,6 +51,7 @@ class AttemptResult:
         retry_after: the pause that the receiver requested, or None.
         detail: what happened, for people; never the receiver's address.
         sent: whether a request was sent: some receiver types skip some notifications.
+        broken_off: whether it ended with the lease of this instance; then it counts as no attempt.
     """
 
     reason: DeliveryReason
@@ -60,6 +61,7 @@ class AttemptResult:
     detail: str = ""
     took: timedelta = timedelta(0)
     sent: bool = True
+    broken_off: bool = False
 
     @property
     def delivered(self) -> bool:

@@ -134,9 +134,10 @@ def canary_interval(state: ScopeState, policy: ScopePolicy) -> timedelta | None:
 
 
 def probe_interval(state: ScopeState, policy: ScopePolicy) -> timedelta | None:
-    """Return the interval at which a connection below a suspected or open scope is checked; None when nothing is suspected."""
+    """Return the interval at which a connection below a suspected or open scope is checked; None when no failure makes it suspected."""
     if state.kind in _ANSWERING:
-        return policy.canary if state.open or state.streak is not None or state.suspect_at is not None else None
+        suspected = state.suspect_at is not None and state.reason is not None
+        return policy.canary if state.open or state.streak is not None or suspected else None
     if state.kind in _REFUSING:
         if state.open:
             return policy.account_canary
