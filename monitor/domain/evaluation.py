@@ -338,11 +338,11 @@ def _after_scope_recovery(known: EvaluationInput, states: Mapping[ScopeKey, Scop
 
 
 def _with_named_cause(known: EvaluationInput, state: ConnectionState, platform: ScopeState) -> ConnectionState:
-    """The failing connection's state with the cause that it had, where it shows a text that nobody knows while its platform has trouble."""
+    """The state with the notified cause of a failure, where the connection shows an unknown text while its platform has trouble."""
     before, failure = known.state.failure, state.failure
-    if before is None or failure is None or before.cause is None or known.state.health is not Health.ERROR:
+    if before is None or failure is None or before.cause is None or not platform_scope.is_notified(known.state):
         return state
-    if not platform_scope.hides_cause(platform, before.cause, state):
+    if known.state.health is not Health.ERROR or not platform_scope.hides_cause(platform, before.cause, state):
         return state
     same = replace(failure, cause=before.cause, detail=before.detail, cause_since=before.cause_since)
     return replace(state, pending_cause=None, failure=same)

@@ -708,6 +708,15 @@ class TestPartialOutage:
         one.run(HOUR, failing(unknown, 3))
         assert one.story.told[3:] == [("3", "connection.failed", "changed")]
 
+    @pytest.mark.parametrize("count", [2, 6])
+    def test_unknown_text_stays(self, count: int) -> None:
+        """One that fails with an unknown text when the platform works again is told by itself, and does not keep the outage open."""
+        one = patrol(count)
+        one.run(HOUR, always(DOWN))
+        one.run(HOUR, failing(Reason.VALIDATION_FAILED, 2))
+        assert one.story.told[0] == PLATFORM_FAILED
+        assert sorted(one.story.told[1:]) == [("2", "connection.failed", "opened"), PLATFORM_RECOVERED]
+
     def test_unknown_text_after_a_repair(self) -> None:
         """Unknown texts of an outage do not bring back the cause of an earlier failure, which was repaired."""
         one = patrol(4)
