@@ -48,8 +48,8 @@ bench: $(VENV)/.dev ## Measure speed and memory, side by side with the yardstick
 	@$(RUN) tests.bench $(ARGS)
 
 .PHONY: boot
-boot: $(VENV)/.dev ## Install, run, upgrade and remove the service on a fresh Debian with a real systemd; needs root.
-	@$(RUN) tests.boot
+boot: $(VENV)/.dev ## Install, run, upgrade and remove the service on a fresh Debian with a real systemd; needs root, ARGS="packaged image" names parts.
+	@$(RUN) tests.boot $(ARGS)
 
 .PHONY: kills
 kills: $(VENV)/.dev $(VENV)/.system ## Kill the outbox a thousand times before a hostile receiver, the whole daemon a hundred times; KILLS= says how often.

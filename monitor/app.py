@@ -406,22 +406,18 @@ class App:
         )
 
     def _wake_jobs(self) -> tuple[WakeJob, ...]:
-        def wake(kind: str) -> Callable[[], None]:
-            return lambda: self._workers.wake_if_due(kind)
-
         return (
-            WakeJob("check", _SECOND, wake("check")),
-            WakeJob("deliver", _SECOND, wake("deliver")),
-            WakeJob("evaluate", _SECOND, wake("evaluate")),
-            WakeJob("discover", _SECOND, wake("discover")),
-            WakeJob("uptime-rollup", timedelta(minutes=10), wake("uptime-rollup")),
-            WakeJob("retention", timedelta(hours=1), wake("retention")),
-            WakeJob("watchdog", _SECOND, self._wake_watchdog),
+            # One job for all of this rate: each run of a job costs more than what it does.
+            WakeJob("every-second", _SECOND, self._wake_every_second),
+            WakeJob("uptime-rollup", timedelta(minutes=10), lambda: self._workers.wake_if_due("uptime-rollup")),
+            WakeJob("retention", timedelta(hours=1), lambda: self._workers.wake_if_due("retention")),
         )
 
-    def _wake_watchdog(self) -> None:
-        # The loop is made after the scheduler, which is told of clock jumps by it.
+    def _wake_every_second(self) -> None:
+        # Made after the scheduler, which is told of clock jumps by the watchdog.
         self._watchdog_loop.wake.set()
+        for kind in ("check", "deliver", "evaluate", "discover"):
+            self._workers.wake_if_due(kind)
 
     def _watchdog_rest_seconds(self) -> float:
         """How long the watchdog's loop rests when no job wakes it: several such rests fit into `WatchdogSec=`."""

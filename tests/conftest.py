@@ -7,6 +7,7 @@ import sys
 import time
 from collections.abc import Generator, Iterator
 from pathlib import Path
+from shutil import disk_usage
 
 import pytest
 from hypothesis import settings
@@ -59,8 +60,16 @@ def _keep_compiled_modules() -> None:
     sys.dont_write_bytecode = False
 
 
+def _keep_files_in_memory() -> None:
+    """Where a file system in memory has room, no test waits for a disk: thousands of databases are made and thrown away."""
+    folder = Path("/dev/shm")
+    if os.access(folder, os.W_OK) and disk_usage(folder).free > 4 * 2**30:
+        os.environ.setdefault("PYTEST_DEBUG_TEMPROOT", str(folder))
+
+
 _scrub_environment()
 _keep_compiled_modules()
+_keep_files_in_memory()
 _guard = _Guard()
 sys.addaudithook(_guard)
 

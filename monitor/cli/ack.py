@@ -13,7 +13,7 @@ from monitor.cli.verb import Verb, argument
 from monitor.clock import SystemClock
 from monitor.config import Config
 from monitor.config.problems import nearest
-from monitor.db import IncidentRow, Reader, list_incidents, notified_as, operator_session, read_meta
+from monitor.db import IncidentRow, Reader, list_incidents, notified_as, notified_key, operator_session, read_meta
 from monitor.domain.connections import Connection
 from monitor.domain.events import incident_key
 from monitor.domain.routing.rules import connection_facts, matches, scope_facts
@@ -57,7 +57,7 @@ def acknowledge(config: Config, names: Sequence[str], *, author: str, reason: st
 
 
 def open_incidents(reader: Reader, names: Sequence[str], config: Config) -> dict[str, IncidentRow]:
-    """The open incidents that *names* mean, by key: keys, old ones too, scopes, and words for connections, users, accounts, platforms."""
+    """The open incidents that *names* mean, by the key that receivers have: keys, old ones too, scopes, and words for connections, users, accounts, platforms."""
     known, connections = directory(reader, config), connections_by_number(reader)
     instance = config.monitor.instance or read_meta(reader, "instance_id") or ""
     rows = {incident_key(row.incident, instance): row for row in list_incidents(reader, open_only=True, limit=_ALL)}
@@ -68,7 +68,7 @@ def open_incidents(reader: Reader, names: Sequence[str], config: Config) -> dict
         before = notified_as(reader, name) if not exact else None
         exact |= {key: row for key, row in rows.items() if before == (row.incident.topic, row.incident.subject, row.incident.number)}
         incidents |= exact or _meant(name, rows, known, connections)
-    return incidents
+    return {notified_key(reader, row.incident) or key: row for key, row in incidents.items()}
 
 
 def _meant(word: str, rows: Mapping[str, IncidentRow], known: Directory, connections: Mapping[int, Connection]) -> dict[str, IncidentRow]:

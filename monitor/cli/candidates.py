@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from monitor.cli.options import load_config
 from monitor.clock import SystemClock
 from monitor.config import Config
-from monitor.db import read_connections, read_meta, read_open_incidents, reading, silences_since
+from monitor.db import notified_key, read_connections, read_meta, read_open_incidents, reading, silences_since
 from monitor.domain.events import incident_key
 from monitor.domain.silencing.silences import SilenceState
 
@@ -31,7 +31,8 @@ def _connections(config: Config) -> Iterator[str]:
 def _incidents(config: Config) -> Iterator[str]:
     with reading(config.database.url.reveal()) as reader:
         instance = config.monitor.instance or read_meta(reader, "instance_id") or ""
-        yield from (incident_key(view.incident, instance) for view in read_open_incidents(reader))
+        for view in read_open_incidents(reader):
+            yield notified_key(reader, view.incident) or incident_key(view.incident, instance)
 
 
 def _receivers(config: Config) -> Iterator[str]:

@@ -4,7 +4,7 @@ import difflib
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import TYPE_CHECKING
 
 from monitor.cli.directory import Directory
@@ -22,6 +22,8 @@ if TYPE_CHECKING:
     from monitor.state.registry import Registry
 
 _SUGGESTIONS = 3
+_OVERDUE_INTERVALS = 3
+_OVERDUE_MINIMUM = timedelta(minutes=5)
 _NOTHING_KNOWN = ConnectionState()
 
 
@@ -53,9 +55,18 @@ def opened(config: Config, clock: Clock) -> Iterator[OpenDatabase]:
 
     with reading(config.database.url.reveal()) as reader:
         registry = Registry.of_rows(reader, config, clock)
-        problem = write_problem(config.database.url.reveal())
-        storage = StorageFailure(clock.now(), problem) if problem else None
+        now = clock.now()
+        idle_since = overdue_since([(each.interval, registry.state(each.id).last_check_at) for each in registry.connections()], now)
+        problem = write_problem(reader, config.database.url.reveal(), idle=idle_since is not None)
+        storage = StorageFailure(idle_since or now, problem) if problem else None
         yield OpenDatabase(reader, registry, registry.config.identity.instance, storage)
+
+
+def overdue_since(checks: Sequence[tuple[timedelta, datetime | None]], now: datetime) -> datetime | None:
+    """The last of *checks*, each an interval and a time, when it is so long ago that they seem to have stopped; else None."""
+    last = max((at for _, at in checks if at is not None), default=None)
+    interval = min((interval for interval, _ in checks), default=timedelta(0))
+    return last if last is not None and now - last > max(_OVERDUE_INTERVALS * interval, _OVERDUE_MINIMUM) else None
 
 
 def connections_by_number(reader: Reader) -> dict[int, Connection]:

@@ -11,7 +11,7 @@ from datetime import datetime, timedelta
 from typing import TYPE_CHECKING
 
 from monitor.cli import output
-from monitor.cli.lookup import opened
+from monitor.cli.lookup import opened, overdue_since
 from monitor.cli.options import CONFIG, FILTERS, JSON, load_config
 from monitor.cli.output import Screen, coloured, table, terminal_width, wrapped
 from monitor.cli.verb import ExclusiveGroup, Verb, argument
@@ -25,13 +25,14 @@ from monitor.domain.expiry.levels import auto_renewing
 from monitor.domain.reasons import Health
 from monitor.domain.routing.rules import is_unrouted
 from monitor.domain.views.handling import Handling, handling_of
-from monitor.domain.views.snapshot import ConnectionView, HeartbeatView, IncidentView, Snapshot, as_known
+from monitor.domain.views.snapshot import ConnectionView, HeartbeatView, IncidentView, Snapshot
 from monitor.domain.views.status import ConnectionFilter, DisplayStatus, Tone, status_of, to_handle, tone_of, urgency
 from monitor.errors import StoreUnavailable, UsageError
 from monitor.schemas import facts
+from monitor.text.advice import storage_advice
 from monitor.text.durations import brief
 from monitor.text.format import STATUS_LABELS, count, one_line, sentence, short_name, subject_name, title_of
-from monitor.text.heartbeats import has_no_recent_evidence, is_late, is_unreachable
+from monitor.text.heartbeats import problem_of
 from monitor.text.reasons import reason_text, state_text
 from monitor.text.status import NO_RECEIVER, Overall, handling_texts, overall_of, status_label, with_handling, worst_of
 from monitor.text.token_expiry import token_left
@@ -53,8 +54,6 @@ Reads the database beside a running daemon; nothing is tested (use `check`). Exi
 
 _WATCH_SECONDS = 5.0
 _SOON = timedelta(days=1)
-_OVERDUE_INTERVALS = 3
-_OVERDUE_MINIMUM = timedelta(minutes=5)
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,12 +134,8 @@ def heartbeat_problem(config: Config, registry: "Registry", now: datetime) -> st
     if config.heartbeat.url is None:
         return ""
     watched = ((connection, registry.state(connection.id)) for connection in registry.connections())
-    rules, known = registry.config.receivers, registry.config
-    return (
-        has_no_recent_evidence(watched, now, known.policy)
-        or is_unreachable(registry.outbox, known.routes, rules)
-        or is_late(registry.outbox, rules, now, config.heartbeat.max_owed)
-    )
+    known = registry.config
+    return problem_of(watched, registry.outbox, known.policy, known.receivers, now, config.heartbeat.max_owed)
 
 
 async def _watch(config: Config, filters: ConnectionFilter, pause: float, clock: Clock) -> int:
@@ -182,8 +177,7 @@ def _filters(args: argparse.Namespace) -> ConnectionFilter:
 
 
 def rows_of(snapshot: Snapshot, filters: ConnectionFilter) -> list[StatusRow]:
-    """The matching connections, worst first."""
-    snapshot = as_known(snapshot)
+    """The matching connections of a snapshot as it is known, worst first."""
     own: Mapping[int, list[IncidentView]] = defaultdict(list)
     for incident in snapshot.incidents:
         if incident.connection_id is not None:
@@ -264,7 +258,7 @@ def _token(row: StatusRow, now: datetime) -> str:
 
 
 def _warnings(snapshot: Snapshot, now: datetime) -> list[str]:
-    """Scope incidents, receivers that fail, heartbeats that are withheld, and checks that are overdue."""
+    """Scope incidents, receivers that fail, heartbeats that are withheld, and why nothing is checked or written."""
     lines = []
     for incident in snapshot.incidents:
         if incident.connection_id is None:
@@ -284,9 +278,11 @@ def _warnings(snapshot: Snapshot, now: datetime) -> list[str]:
         accepted_at = snapshot.heartbeat.accepted_at
         last = f"; the last one was accepted {brief(now - accepted_at)} ago" if accepted_at is not None else ""
         lines.append(f"! heartbeats are withheld: {snapshot.heartbeat.problem}{last}")
-    checked = max((view.state.last_check_at for view in snapshot.connections if view.state.last_check_at is not None), default=None)
-    interval = min((view.connection.interval for view in snapshot.connections), default=timedelta(0))
-    if checked is not None and now - checked > max(_OVERDUE_INTERVALS * interval, _OVERDUE_MINIMUM):
+    failure = snapshot.storage_problem
+    checked = overdue_since([(view.connection.interval, view.state.last_check_at) for view in snapshot.connections], now)
+    if failure is not None:
+        lines.append(f"! {title_of('storage', {})}: {failure.problem}. {storage_advice(failure.problem)}")
+    elif checked is not None:
         lines.append(f"! the last check was {brief(now - checked)} ago: is the daemon running, and can it write to its database?")
     return lines
 
@@ -316,7 +312,7 @@ def summary(snapshot: Snapshot, rows: Sequence[StatusRow]) -> list[str]:
 def _overall(snapshot: Snapshot, rows: Sequence[StatusRow]) -> Overall:
     """The overall state; *rows* are all connections."""
     urgent = any(not row.status.broken and tone_of(row.status, row.incidents) is Tone.BAD for row in rows)
-    overall = overall_of(as_known(snapshot), Counter(row.status for row in rows), urgent)
+    overall = overall_of(snapshot, Counter(row.status for row in rows), urgent)
     return with_handling(
         overall,
         [(len(row.incidents), row.handling) for row in rows if to_handle(row.status, row.incidents)],

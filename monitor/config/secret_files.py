@@ -131,6 +131,9 @@ def read_database_url(path: FilePath, environ: Mapping[str, str]) -> Secret:
 
 
 def _check_database(secret: Secret, origin: str) -> Secret:
+    if re.match(r"\s*\w+\s*=", secret.reveal()):
+        fix = "write an address: postgresql://host/name, and before the host the user and password, as postgresql.md shows"
+        raise SecretProblem(f"{origin} is a list of parameters, not a database URL", fix)
     check_address(secret, origin)
     if secret.reveal().startswith("postgresql"):
         from monitor.config.postgres_url import with_hosts  # noqa: PLC0415 - SQLite needs none of it

@@ -5,6 +5,7 @@ import re
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import timedelta
+from functools import cache
 from typing import Annotated, Any, ClassVar, Literal, Self, TypeVar, cast, get_args, get_origin
 from urllib.parse import SplitResult, urlsplit
 
@@ -14,6 +15,7 @@ from pydantic_core import PydanticCustomError
 
 from monitor.config.yaml import Path
 from monitor.http.addresses import is_forbidden, is_loopback, literal
+from monitor.redaction import joins
 from monitor.text.durations import DURATION_PATTERN, LONGEST, format_duration, parse_duration
 
 T = TypeVar("T")
@@ -73,7 +75,8 @@ def matching(pattern: str, message: str, fix: str = "") -> AfterValidator:
 
 
 def _check_text(value: str) -> str:
-    if not value.strip() or len(value) > 100 or not value.isprintable():
+    printable = all(letter.isprintable() or joins(value, place) for place, letter in enumerate(value))
+    if not value.strip() or len(value) > 100 or not printable:
         raise problem("must be one line of 1 to 100 printable characters")
     return value.strip()
 
@@ -164,12 +167,17 @@ class Section(BaseModel):
 
     @classmethod
     def defaults(cls) -> Self:
-        """The section without any key; of one whose keys all have defaults."""
-        return cast("Self", cls.model_construct())
+        """The section without any key, one instance for all; of one whose keys all have defaults."""
+        return cast("Self", _without_keys(cls))
 
     def masked(self) -> dict[str, Any]:
         """The section as plain values, as the file spells them, with secrets masked."""
         return self.model_dump(mode="json", by_alias=True)
+
+
+@cache
+def _without_keys(kind: type[Section]) -> Section:
+    return kind.model_construct()
 
 
 def split(url: str) -> SplitResult:

@@ -150,6 +150,11 @@ class Database:
         return self._backend.examined
 
     @property
+    def outbox_changes(self) -> int:
+        """How many transactions of this process may have changed the outbox."""
+        return 0 if self._writer is None else self._writer.outbox_changes
+
+    @property
     def storage_up(self) -> bool:
         """Whether the last write succeeded."""
         return self._writer is not None and self._writer.failing_since is None and self._writer.ended_by is None

@@ -1,5 +1,6 @@
 """Reads, examines and copies a database that another process may have open: takes no lock, changes nothing."""
 
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import datetime, timedelta
@@ -12,10 +13,12 @@ from sqlalchemy.exc import ArgumentError
 from monitor.db import migrations
 from monitor.db.errors import translated
 from monitor.db.files import DamageNote
-from monitor.db.sqlite import Report, backup, check_pages, lock_problem, no_report, reading_engine
+from monitor.db.sqlite import Report, backup, check_pages, disk_problem, lock_problem, no_report, reading_engine
 from monitor.db.tables import REVISION
 from monitor.db.transaction import Reader
 from monitor.errors import ConfigError, Problem, StoreError, StoreUnavailable
+
+_READ_ONLY = text("SELECT pg_is_in_recovery() OR current_setting('default_transaction_read_only')::boolean")
 
 
 def parse(url: str) -> URL:
@@ -44,10 +47,13 @@ def reading(url: str) -> Iterator[Reader]:
         engine.dispose()
 
 
-def write_problem(url: str) -> str:
-    """Why the SQLite file at *url* takes no writes now, because another process has held its lock for a second; else empty."""
-    address = parse(url)
-    return lock_problem(existing(address)) if address.get_backend_name() == "sqlite" else ""
+def write_problem(reader: Reader, url: str, *, idle: bool) -> str:
+    """Why the database of *reader*, at *url*, takes no writes now, as far as it can be seen without writing; *idle*: none were seen for long."""
+    if reader.dialect == "postgresql":
+        read_only = reader.rows(_READ_ONLY)[0][0]
+        return "the server is a standby, or default_transaction_read_only is on" if read_only else ""
+    path = existing(parse(url))
+    return disk_problem(os.statvfs(path), idle=idle) or lock_problem(path)
 
 
 def examine(url: str, report: Report = no_report) -> str:

@@ -7,6 +7,7 @@ when two connections checkpoint at once.
 
 import contextlib
 import math
+import os
 import sqlite3
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -25,6 +26,7 @@ from monitor.logs import get_logger
 
 _BUSY_SECONDS = 5.0
 _LOCK_SECONDS = 1.0
+_FULL_BYTES = 2**20
 _READERS = 4
 _PAGES = 2_000
 # Read within a second or two. Of a larger file only the history is large; it is examined once everything runs.
@@ -212,8 +214,15 @@ def lock_problem(path: Path) -> str:
             connection.execute("BEGIN IMMEDIATE")
             connection.execute("ROLLBACK")
         except sqlite3.OperationalError as error:
-            return str(error) if "locked" in str(error) else ""
+            return f"{error} ({error.sqlite_errorname})" if "locked" in str(error) else ""
     return ""
+
+
+def disk_problem(disk: os.statvfs_result, *, idle: bool) -> str:
+    """Why a file on *disk* takes no writes; a full disk can still take some, so it is named only when the writer is *idle*."""
+    if disk.f_flag & os.ST_RDONLY:
+        return "attempt to write a readonly database (SQLITE_READONLY)"
+    return "database or disk is full (SQLITE_FULL)" if idle and disk.f_bavail * disk.f_frsize < _FULL_BYTES else ""
 
 
 def _prepare_reader(connection: sqlite3.Connection) -> None:

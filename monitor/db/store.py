@@ -88,12 +88,14 @@ class Store(Transaction):
         self._new_checks: list[tuple[Any, ...]] = []
         self._new_messages: dict[int, dict[str, Any]] = {}
         self._new_states: list[dict[str, Any]] = []
+        self.outbox_used = False
 
     # The parts are built on demand: kept here, they would make a reference cycle of every transaction.
 
     @property
     def outbox(self) -> Outbox:
         """Notifications, deliveries, attempts."""
+        self.outbox_used = True
         return Outbox(self)
 
     @property
@@ -225,6 +227,8 @@ def _incident_values(transition: Transition) -> dict[str, Any]:
         "detail": transition.detail,
         "opened_at": to_milliseconds(transition.incident.opened_at),
         "changed_at": to_milliseconds(transition.at),
+        # Of the row that is inserted: later transitions change it no more.
+        "confirmed_at": to_milliseconds(transition.at),
         "closed_at": to_milliseconds(transition.at) if closed else None,
         "closed_why": (transition.closed_why or "") if closed else None,
     }

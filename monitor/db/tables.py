@@ -17,7 +17,7 @@ from sqlalchemy import (
     text,
 )
 
-REVISION = "0017"
+REVISION = "0022"
 
 metadata = MetaData(
     naming_convention={
@@ -199,6 +199,8 @@ incidents = Table(
     Column("changed_at", BigInteger, nullable=False),
     Column("closed_at", BigInteger),
     Column("closed_why", Text),
+    # When the first failure, at `opened_at`, was confirmed; NULL of incidents of earlier releases.
+    Column("confirmed_at", BigInteger),
     UniqueConstraint("topic", "subject", "number"),
     # At most one is open; also serves `WHERE closed_at IS NULL`.
     _partial("uq_incidents_open", "closed_at IS NULL", "topic", "subject", unique=True),

@@ -49,12 +49,14 @@ class Writer:
         failing_since: since when writes have failed; None while they succeed.
         failure: the message of the last failed write.
         ended_by: why nothing is written any more (damage, another instance), or None.
+        outbox_changes: how many transactions may have changed the outbox.
     """
 
     def __init__(self, backend: Backend, *, clock: Clock, on_end: Callable[[StoreError], None]) -> None:
         self.failing_since: datetime | None = None
         self.failure = ""
         self.ended_by: StoreError | None = None
+        self.outbox_changes = 0
         self._backend = backend
         self._clock = clock
         self._on_end = on_end
@@ -196,6 +198,7 @@ class Writer:
                 raise
             outcome = _Committed(results, store.after)
             self._backend.commit()
+            self.outbox_changes += store.outbox_used
             return outcome
 
         return self._persist(attempt)

@@ -146,6 +146,9 @@ class TopicState:
     notified: LastNotified = LastNotified()
 
 
+_NEVER_TOLD = TopicState()
+
+
 @dataclass(frozen=True, slots=True)
 class ConnectionState:
     """
@@ -245,7 +248,7 @@ class ConnectionState:
 
     def topic(self, topic: Topic) -> TopicState:
         """Return the state of one topic; `fine` for one that never had an incident."""
-        return self.topics.get(topic, TopicState())
+        return self.topics.get(topic, _NEVER_TOLD)
 
 
 # Results wait in queues before they are evaluated, so timestamps may be slightly out of order while no clock is wrong.

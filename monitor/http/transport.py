@@ -150,6 +150,7 @@ class Transport:
         self._resolver = _Resolver(lookup, min(DNS_SECONDS, 2 * keep_alive_seconds))
         self._idle: dict[Origin, list[_Connection]] = {}
         self._open: set[_Connection] = set()
+        self._deadlines = _Deadlines()
         self._shared: WeakKeyDictionary[httpx.Request, tuple[Origin, bytes]] = WeakKeyDictionary()
         self._sweep: asyncio.TimerHandle | None = None
         self._closed = False
@@ -215,6 +216,7 @@ class Transport:
         self._idle.clear()
         if self._sweep is not None:
             self._sweep.cancel()
+        self._deadlines.close()
         connections = list(self._open)
         for connection in connections:
             connection.abort()
@@ -285,7 +287,9 @@ class Transport:
             self._tls = self._tls or ssl.create_default_context()
             options = {"ssl": self._tls, "server_hostname": tls_host.rstrip("."), "ssl_shutdown_timeout": TLS_CLOSE_SECONDS}
         try:
-            _, connection = await asyncio.get_running_loop().create_connection(partial(_Connection, self._open), sock=sock, **options)
+            _, connection = await asyncio.get_running_loop().create_connection(
+                partial(_Connection, self._open, self._deadlines), sock=sock, **options
+            )
         except OSError as error:
             raise tls_error(error) from None
         return connection
@@ -358,11 +362,12 @@ class _Connection(asyncio.Protocol):
 
     _transport: asyncio.Transport
 
-    def __init__(self, connections: "set[_Connection]") -> None:
+    def __init__(self, connections: "set[_Connection]", deadlines: "_Deadlines") -> None:
         self.reusable = True
         self.idle_since = 0.0
         self.lost = asyncio.Event()
         self._connections = connections
+        self._deadlines = deadlines
         self._parser = HttpResponseParser(self)
         self._waiter: asyncio.Future[Response] | None = None
         self._requests = 0
@@ -384,11 +389,9 @@ class _Connection(asyncio.Protocol):
         self._requests += 1
         self._silent = True
         self._reset()
-        loop = asyncio.get_running_loop()
-        waiter: asyncio.Future[Response] = loop.create_future()
+        waiter: asyncio.Future[Response] = asyncio.get_running_loop().create_future()
         self._waiter = waiter
-        # Not `asyncio.timeout`, which cancels the task: this costs a third of it, at every check.
-        expiry = loop.call_at(deadline, _expire, waiter)
+        self._deadlines.add(waiter, deadline)
         try:
             self._transport.write(message)
             return await waiter
@@ -396,7 +399,7 @@ class _Connection(asyncio.Protocol):
             self.abort()
             raise
         finally:
-            expiry.cancel()
+            self._deadlines.discard(waiter)
 
     def interrupted(self, failure: HttpError) -> Response | None:
         """Return what there is of a response that *failure* has ended; None if its headers are not complete."""
@@ -523,9 +526,40 @@ class _Connection(asyncio.Protocol):
             waiter.set_result(response)
 
 
-def _expire(waiter: asyncio.Future[Response]) -> None:
-    if not waiter.done():
-        waiter.set_exception(TimeoutError())
+class _Deadlines:
+    """Ends exchanges at their deadlines, with one timer for all: one for each, or `asyncio.timeout`, costs several times as much."""
+
+    def __init__(self) -> None:
+        self._waiting: dict[asyncio.Future[Response], float] = {}
+        self._timer: asyncio.TimerHandle | None = None
+
+    def add(self, waiter: asyncio.Future[Response], deadline: float) -> None:
+        """End *waiter* with TimeoutError at *deadline*, in seconds of the loop's clock."""
+        self._waiting[waiter] = deadline
+        if self._timer is None or deadline < self._timer.when():
+            self._start(deadline)
+
+    def discard(self, waiter: asyncio.Future[Response]) -> None:
+        """Forget *waiter*; the timer stays for the next one."""
+        self._waiting.pop(waiter, None)
+
+    def close(self) -> None:
+        """End without the timer."""
+        if self._timer is not None:
+            self._timer.cancel()
+
+    def _start(self, deadline: float) -> None:
+        self.close()
+        self._timer = asyncio.get_running_loop().call_at(deadline, self._expire, deadline)
+
+    def _expire(self, reached: float) -> None:
+        self._timer = None
+        for waiter, deadline in self._waiting.items():
+            if deadline <= reached and not waiter.done():
+                waiter.set_exception(TimeoutError())
+        later = [deadline for deadline in self._waiting.values() if deadline > reached]
+        if later:
+            self._start(min(later))
 
 
 class _Resolver:

@@ -7,6 +7,7 @@ from datetime import timedelta
 from monitor.clock import Clock
 
 SLOW_FOR_SECONDS = 60.0
+LEAST_BURST = 2
 
 # The pause after a 429 without a wait: the first one, and the longest, while such answers go on.
 UNSPECIFIED_SECONDS = 60.0
@@ -32,7 +33,7 @@ class RequestPacing:
     """
 
     rate: float = 5.0
-    burst: int = 2
+    burst: int = LEAST_BURST
     free_at: float = float("-inf")
     paused_until: float = float("-inf")
     slow_until: float = float("-inf")

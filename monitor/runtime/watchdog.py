@@ -38,7 +38,7 @@ class WriterProbe:
         self._database = database
         self._clock = clock
         self._every_seconds = every_seconds
-        self._submitted_at = float("-inf")
+        self.submitted_at = float("-inf")
         self._future: asyncio.Future[None] | None = None
 
     def probe(self) -> None:
@@ -48,8 +48,8 @@ class WriterProbe:
             if self._future.exception() is None:
                 self.last_step = now
             self._future = None
-        if self._future is None and now - self._submitted_at >= self._every_seconds:
-            self._submitted_at = now
+        if self._future is None and now - self.submitted_at >= self._every_seconds:
+            self.submitted_at = now
             self._future = self._database.submit(_nothing)
 
 
@@ -83,6 +83,7 @@ class Watchdog:
         self._storage_failed_at = clock.monotonic()
         self._changes = ClockChanges(clock)
         self._storage_failing = False
+        self._outbox_read: tuple[int, float] | None = None
 
     async def step(self) -> bool:
         """Check everything once; returns False: there is never more to do at once."""
@@ -91,12 +92,16 @@ class Watchdog:
         self._probe.probe()
         # Before the database is read: a read may take long, and says nothing of the loops.
         self._report()
+        # Where nothing was written that could change it, only as often as the writer is probed: others may have changed it.
+        outbox = (self._database.outbox_changes, self._probe.submitted_at)
         if not self._outbox_needed():
             self._registry.set_outbox({})
-        elif self._database.storage_up:
+            self._outbox_read = None
+        elif self._database.storage_up and outbox != self._outbox_read:
             try:
                 async with asyncio.timeout(self._limits.rest):
                     self._registry.set_outbox(await self._database.read(read_outbox))
+                self._outbox_read = outbox
             except (StoreUnavailable, TimeoutError) as error:
                 _log.debug("outbox.unavailable", problem=str(error))
         return False

@@ -7,13 +7,14 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 
 from monitor.config import Config, ReceiverSettings
-from monitor.db import Database, Store, connections_by_id, read_meta
+from monitor.db import Database, Store, connections_by_id, read_meta, silences_since
 from monitor.db.renames import receivers
 from monitor.domain.connections import Connection
 from monitor.domain.delivery import retries
 from monitor.domain.events import FINE, Notification, NotificationReason
 from monitor.domain.reasons import Scope
 from monitor.domain.routing import rules as routing
+from monitor.domain.silencing.controls import Controls
 from monitor.logs import get_logger
 from monitor.notify import payload
 from monitor.notify.alertmanager import labels_of
@@ -105,7 +106,7 @@ def reconcile(desired: Mapping[str, str], config: EvaluationConfig, now: datetim
         receivers.forget_state(store, name)
         listed = left_open_at[name]
         changes.append(ReceiverChange("removed", name, cancelled=cancelled, left_open=len(listed), incidents=listed, ended=own))
-    sent = dict(deliver_open(config, [*added, *readdressed], now, store))
+    sent = dict(deliver_open(config, [*added, *readdressed], now, store)[0])
     for name, count in _deliver_closed(store, config, added, now).items():
         sent[name] = sent.get(name, 0) + count
     changes += [
@@ -163,27 +164,51 @@ def _is_pending(latest: receivers.LatestNotification, name: str) -> bool:
     return name in latest.own and latest.own[name][1].value == "pending"
 
 
-def deliver_open(config: EvaluationConfig, fresh: Collection[str], now: datetime, store: Store) -> Mapping[str, int]:
+def deliver_open(
+    config: EvaluationConfig, fresh: Collection[str], now: datetime, store: Store
+) -> tuple[Mapping[str, int], datetime | None]:
     """
     Deliver the latest notification of each open incident to the receivers that it is routed to now and that it never was before, to
     the *fresh* ones of them, and to all of them when no configured receiver has any; returns how many each gets.
+
+    What a silence or quiet hours suppress waits for a later call; returned too: for the one when the first of them ends. A fresh receiver
+    that had the incident at its earlier address gets it at once.
     """
     latest_open = receivers.latest_of_open(store)
     connections = _connections_of(latest_open, store)
+    controls = Controls(recurring=config.recurring_silences, member=connections.get, user_labels=config.user_labels)
+    controls = controls.with_requests(silences_since(store, now), ())
     names = {rule.name for rule in config.receivers}
     sent: Counter[str] = Counter()
+    ends: list[datetime] = []
     for latest in latest_open:
         without_any = not latest.holders & names
         plain = _without_escalation(latest)
-        routed = _receivers_of(replace(plain.notification, why=NotificationReason.OPENED), connections, config)
+        opened = replace(plain.notification, why=NotificationReason.OPENED)
+        routed = _receivers_of(opened, connections, config)
         escalated = [name for name in _receivers_of(latest.notification, connections, config) if name not in routed]
         for copied, chosen in ((plain, routed), (latest, escalated)):
-            wanted = [
-                name for name in chosen if (without_any or name in fresh or name not in latest.chosen) and not _is_pending(latest, name)
-            ]
-            _add_copy(store, config, copied, connections, wanted, now)
-            sent.update(wanted)
-    return sent
+            missing = [name for name in chosen if not _is_pending(latest, name) and (without_any or name not in latest.chosen)]
+            moved = [name for name in chosen if not _is_pending(latest, name) and name in fresh and name not in missing]
+            until = _suppressed_until(opened if copied is plain else latest.notification, connections, controls, config, now)
+            if missing and until is not None:
+                ends.append(until)
+                missing = []
+            _add_copy(store, config, copied, connections, [*missing, *moved], now)
+            sent.update([*missing, *moved])
+    return sent, min(ends, default=None)
+
+
+def _suppressed_until(
+    notification: Notification, connections: Mapping[int, Connection], controls: Controls, config: EvaluationConfig, now: datetime
+) -> datetime | None:
+    """When the silence or the quiet hours end that suppress *notification*; None without, and for incidents of receivers."""
+    if notification.scope is Scope.RECEIVER:
+        return None
+    connection = connections.get(notification.connection_id or 0)
+    routes = controls.routes(notification, connection, (), config.policy)
+    suppression = controls.suppression(notification, connection, now, routes)
+    return suppression.until if suppression is not None else None
 
 
 def _without_escalation(latest: receivers.LatestNotification) -> receivers.LatestNotification:

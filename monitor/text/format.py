@@ -115,10 +115,11 @@ _PLATFORMS = {
 def one_line(text: str, limit: int) -> str:
     """*text* without line breaks, control and direction characters, at most *limit* characters; joiners within words stay."""
     kept = text[: 4 * limit]
-    printable = "".join(
-        character if unicodedata.category(character)[0] != "C" or joins(kept, place) else " " for place, character in enumerate(kept)
-    )
-    line = " ".join(printable.split())
+    if not kept.isprintable():
+        kept = "".join(
+            character if unicodedata.category(character)[0] != "C" or joins(kept, place) else " " for place, character in enumerate(kept)
+        )
+    line = " ".join(kept.split())
     return line if len(line) <= limit else line[: limit - 1].rstrip(f" {JOINERS}") + "…"
 
 

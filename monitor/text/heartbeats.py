@@ -23,6 +23,22 @@ NO_EVIDENCE_YET = frozenset({_NOTHING_WATCHED, _NEVER_CONCLUSIVE})
 _LOGGED_AGAIN_AFTER = timedelta(days=1)
 
 
+def problem_of(
+    watched: Iterable[tuple[Connection, ConnectionState]],
+    outbox: Mapping[str, OutboxView] | None,
+    policy: Policy,
+    receivers: Sequence[ReceiverRule],
+    now: datetime,
+    longest: timedelta,
+) -> str:
+    """Why no heartbeat may be sent at *now*; empty without a problem. *outbox*: None when the database takes no writes."""
+    if problem := has_no_recent_evidence(watched, now, policy):
+        return problem
+    if outbox is None:
+        return "the database takes no writes"
+    return is_unreachable(outbox, policy.routes, receivers) or is_late(outbox, receivers, now, longest)
+
+
 def has_no_recent_evidence(watched: Iterable[tuple[Connection, ConnectionState]], now: datetime, policy: Policy) -> str:
     """Why there is no recent evidence; empty while a check of some connection was conclusive lately."""
     newest: datetime | None = None

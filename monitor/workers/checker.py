@@ -1,6 +1,7 @@
 """Checks the connections of one account: takes the one that is due, tests it at the API, records the result."""
 
 import asyncio
+import math
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from functools import partial
@@ -34,9 +35,9 @@ _NEWS_SECONDS = 0.02
 _USUAL_SECONDS = 1.0
 _USUAL_SHARE = 1 / 5
 
-# How much later than due a check may begin, to begin together with the next ones: one wake-up for several. A small share of the interval too.
-_SLACK_SECONDS = 0.08
-_SLACK_SHARE = 1 / 100
+# Checks begin at multiples of so many seconds, together with those of other accounts: one wake-up for several. A small share of the interval too.
+_GRID_SECONDS = 0.25
+_GRID_SHARE = 1 / 50
 
 # Checks under way and waiting for the database, as a multiple of those that may be under way, and how many may be in any case: at a
 # walking pace as many as share a commit.
@@ -78,6 +79,7 @@ class Checker:
         self._queue = CheckQueue(account, registry, registry.set_next_check)
         self._wake = wake
         self._waiting = False
+        self._slots_taken = False
         self._tasks: asyncio.TaskGroup | None = None
         self._asking: dict[int, float] = {}
         self._recording: dict[int, float] = {}
@@ -113,6 +115,7 @@ class Checker:
 
     async def step(self) -> bool:
         """Start the checks that are due, the longest overdue first; returns whether to look again at once."""
+        self._slots_taken = False
         wait_seconds = self._start_due()
         self._waiting = wait_seconds > 0
         if self._waiting:
@@ -126,13 +129,13 @@ class Checker:
         if not self._has_slot(now):
             oldest = next(iter(self._recording.values()), None)
             if oldest is None or len(self._asking) >= self._concurrency:
-                return float("inf")
+                return math.inf
             return max(0.0, oldest + _PATIENCE_SECONDS - now)
         if self._queue.is_due(now):
             return 0.0
         due = self._queue.next_due()
-        slack = min(_SLACK_SECONDS, _SLACK_SHARE * self._registry.config.policy.interval.total_seconds())
-        return float("inf") if due is None else max(0.0, due + slack - now)
+        grid = min(_GRID_SECONDS, _GRID_SHARE * self._registry.config.policy.interval.total_seconds())
+        return math.inf if due is None else math.ceil(due / grid) * grid - now
 
     def _start_due(self) -> float:
         """Start what is due while there are free slots; returns how long the account's budget allows no further start."""
@@ -155,10 +158,12 @@ class Checker:
     def _has_slot(self, now: float) -> bool:
         """Whether a check may start: not while too many wait for the database, unless they have waited for too long."""
         if len(self._asking) >= self._concurrency:
+            self._slots_taken = True
             return False
         while len(self._asking) + len(self._recording) >= self._most_recording:
             oldest = next(iter(self._recording), None)
             if oldest is None or now - self._recording[oldest] < _PATIENCE_SECONDS:
+                self._slots_taken = True
                 return False
             del self._recording[oldest]
         return True
@@ -194,8 +199,8 @@ class Checker:
         return min(_USUAL_SECONDS, _USUAL_SHARE * connection.interval.total_seconds())
 
     def _start_next(self) -> None:
-        """Start what is due in the slot that is free now, unless the loop waits for the account's budget and starts it then."""
-        if not self._waiting and self._start_due() > 0:
+        """Start what is due in the slot that is free now, if the loop found none: otherwise it knows when to start the next."""
+        if self._slots_taken and not self._waiting and self._start_due() > 0:
             self._wake()
 
     async def _test(self, connection: Connection) -> Observation:
@@ -216,8 +221,7 @@ class Checker:
         ended_at = self._recording.pop(connection.id, self._clock.monotonic())
         if not future.cancelled():
             self._schedule_next(connection, future, ended_at)
-        if len(self._recording) + len(self._asking) >= self._concurrency:
-            self._start_next()
+        self._start_next()
 
     def _schedule_next(self, connection: Connection, future: asyncio.Future[Evaluation | None], ended_at: float) -> None:
         error = future.exception()

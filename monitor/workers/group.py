@@ -15,7 +15,7 @@ from monitor.http.gate import Gate
 from monitor.metrics import Metrics
 from monitor.notify.sender import Sender
 from monitor.postpost.client import ApiClient
-from monitor.postpost.rate_limit import RateLimiter, RequestPacing
+from monitor.postpost.rate_limit import LEAST_BURST, RateLimiter, RequestPacing
 from monitor.runtime.loop import Loop, LoopProgress, Step, WatchdogLimits, drain
 from monitor.runtime.watchdog import WatchedLoop
 from monitor.state.evaluation_config import EvaluationConfig
@@ -32,6 +32,9 @@ from monitor.workers.storage_alert import StorageAlerter, StorageOutage
 from monitor.workers.uptime_rollup import UptimeRollup
 
 USER_AGENT = f"postpost-monitor/{__version__}"
+
+# The requests of so many seconds may begin at once, so that one wake-up starts several checks.
+_BURST_SECONDS = 0.25
 
 _RETENTION_REST_SECONDS = 3600.0
 _UPTIME_ROLLUP_REST_SECONDS = 600.0
@@ -182,7 +185,8 @@ class WorkerGroup:
             gate=shared.gate,
         )
         self._api_clients.append(api)
-        pacing = RequestPacing(rate=settings.requests_per_second)
+        rate = settings.requests_per_second
+        pacing = RequestPacing(rate=rate, burst=max(LEAST_BURST, int(rate * _BURST_SECONDS)))
         if self._parts is not None:
             # The node that tended the account before may have used all of the budget until now.
             pacing = replace(pacing, free_at=shared.clock.monotonic() + pacing.burst / pacing.rate)

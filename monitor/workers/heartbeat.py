@@ -2,7 +2,7 @@
 
 import asyncio
 import contextlib
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from datetime import datetime
 from enum import StrEnum
 from functools import partial
@@ -12,12 +12,12 @@ from monitor.config import HeartbeatSettings, Secret
 from monitor.db import HEARTBEAT_ACCEPTED, Database, Store, heartbeat_accepted_at, read_outbox
 from monitor.domain.connections import Connection
 from monitor.domain.states import ConnectionState
-from monitor.domain.views.snapshot import HeartbeatView
+from monitor.domain.views.snapshot import HeartbeatView, OutboxView
 from monitor.errors import StoreError
 from monitor.logs import get_logger
 from monitor.notify.sender import Sender
 from monitor.state.registry import Registry
-from monitor.text.heartbeats import NO_EVIDENCE_YET, has_no_recent_evidence, is_late, is_news, is_unreachable
+from monitor.text.heartbeats import NO_EVIDENCE_YET, is_news, problem_of
 
 _WRITE_SECONDS = 10.0
 
@@ -100,19 +100,19 @@ class Heartbeat:
 
     async def _find_problem(self) -> str:
         """Why no ping may be sent; empty without a problem."""
-        now = self._clock.now()
-        if problem := has_no_recent_evidence(self._watched(), now, self._registry.config.policy):
-            return problem
+        now, outbox, config = self._clock.now(), await self._outbox(), self._registry.config
+        return problem_of(self._watched(), outbox, config.policy, config.receivers, now, self._settings.max_owed)
+
+    async def _outbox(self) -> Mapping[str, OutboxView] | None:
+        """What is pending; None when the database takes no writes."""
         if not self._database.storage_up:
-            return "the database takes no writes"
+            return None
         try:
             async with asyncio.timeout(_WRITE_SECONDS):
-                await self._database.write(partial(_write_heartbeat, now))
-                outbox = await self._database.read(read_outbox)
+                await self._database.write(partial(_write_heartbeat, self._clock.now()))
+                return await self._database.read(read_outbox)
         except (StoreError, TimeoutError):
-            return "the database takes no writes"
-        config = self._registry.config
-        return is_unreachable(outbox, config.routes, config.receivers) or is_late(outbox, config.receivers, now, self._settings.max_owed)
+            return None
 
     def _watched(self) -> Iterable[tuple[Connection, ConnectionState]]:
         for connection_id in self._registry.ids():

@@ -6,6 +6,9 @@ say, and the hardened unit is started, reloaded, killed, frozen, upgraded, taken
 installed, a receiver added, a backup restored, and the database moved to PostgreSQL, with the commands of the documents. At the end the
 container image is built and run, where there is podman. Takes twenty minutes, root, and Debian's `debootstrap` and `systemd-container`; so
 it is no part of `make test`.
+
+Arguments choose parts, or steps with those that build or install what they need; what `machine.package` built is kept for the other parts:
+`make boot ARGS="machine.package machine.follow_install machine.follow_removal image"`.
 """
 
 import os
@@ -25,6 +28,8 @@ from tests.e2e.processes import Receiver, Simulator, control_port, fetch, free_p
 
 ROOT = Path(__file__).parents[2]
 FOLDER = Path("/var/tmp/postpost-monitor-boot")
+SOURCE, DIST = FOLDER / "source", FOLDER / "dist"
+"""The checkout as it is, for each part; what the first machine built from it."""
 WEB = "http://127.0.0.1:9840"
 CONFIG = "/etc/postpost-monitor/config.yaml"
 THREADS = "threads-17841412345678"
@@ -157,6 +162,8 @@ class Story:
         )
         _must("taken over" not in refused and "config.d/bad.yaml:1" in refused, "the reload fails, and says where", refused)
         _must(scrape(WEB).get("postpost_monitor_config_last_reload_successful") == 0.0, "the gauge tells it")
+        errors = self.machine.run("journalctl --unit postpost-monitor --priority err")
+        _must("config.rejected" in errors and '"level": "info"' not in errors, "the journal knows the priority of each line", errors)
         self.machine.run("rm /etc/postpost-monitor/config.d/bad.yaml; systemctl reload postpost-monitor")
         self.machine.until("the good file", lambda: scrape(WEB).get("postpost_monitor_config_last_reload_successful") == 1.0)
         _must(self._pid() == pid, "it is the same process")
@@ -239,8 +246,10 @@ class Packaged(Story):
             self.follow_dump,
             self.follow_standby,
             self.alert_from_postgresql,
+            self.follow_routes,
             self.follow_silences,
             self.follow_acknowledgements,
+            self.follow_permissions,
             self.follow_sql,
             self.upgrade_package,
             self.purge,
@@ -295,9 +304,9 @@ class Packaged(Story):
         self.machine.run("test -s /var/lib/postgresql/monitor.dump")
 
     def follow_standby(self) -> None:
-        """Two machines: with the commands of cluster.md the one that is there is the active one, and comes back after it was replaced."""
+        """A standby: with the commands of cluster.md the one that is there is the active one, and comes back after it was replaced."""
         self.machine.run(f"echo 'cluster: {{mode: standby}}' >> {CONFIG}")
-        self.person.follow("docs/how-to/cluster.md", "Two machines in ten minutes")
+        self.person.follow("docs/how-to/cluster.md", "A standby in ten minutes")
         self.machine.until("active", lambda: scrape(WEB).get("postpost_monitor_active") == 1.0)
         unit = self.machine.run("systemctl show --property=RestartPreventExitStatus postpost-monitor")
         _must("75" not in unit, "exit code 75 does not end it", unit)
@@ -305,6 +314,12 @@ class Packaged(Story):
     def alert_from_postgresql(self) -> None:
         """Another connection that breaks is told as well, and its end too."""
         self._break_and_heal(MASTODON)
+
+    def follow_routes(self) -> None:
+        """Routes: the commands of operate.md say who would be notified, and test a receiver."""
+        before = self.receiver.types().count("test")
+        said = self.person.follow("docs/how-to/operate.md", "Routes", instead={"receivers test chat": "receivers test on-call"})
+        _must("on-call" in said and self.receiver.types().count("test") > before, "it is named and tested", said)
 
     def follow_silences(self) -> None:
         """Silences: those that operate.md adds are listed, and the third one is ended."""
@@ -321,6 +336,13 @@ class Packaged(Story):
         _must(said.count(f"Acknowledged: {key}") == 2, "by key and by id", said)
         self.simulator.do(f"connections/{LINKEDIN}/heal")
         self.machine.until("its end", lambda: self.receiver.types()[-1:] == ["connection.recovered"])
+
+    def follow_permissions(self) -> None:
+        """Accept lost permissions: with the command of operate.md the incident of a permission that was taken away ends."""
+        self.simulator.do(f"connections/{LINKEDIN}/permissions", {"remove": ["w_member_social"]})
+        self.machine.until("the loss", lambda: "permissions.lost" in self.receiver.types())
+        self.person.follow("docs/how-to/operate.md", "Accept lost permissions")
+        self.machine.until("its end", lambda: "permissions.restored" in self.receiver.types())
 
     def follow_sql(self) -> None:
         """A server on another machine: the statements of postgresql.md make a database, and give a role what it needs."""
@@ -389,63 +411,80 @@ def _copy_source(target: Path) -> None:
     subprocess.run(["tar", "--extract", f"--directory={target}"], check=True, input=packed)
 
 
-def main() -> int:
-    """Run the story; the exit status is 1 when a step fails and 2 when this machine can't run it."""
+def main(chosen: list[str]) -> int:
+    """Run the story, or what is *chosen* of it; the exit status is 1 when a step fails and 2 when this machine can't run it."""
     missing = missing_tools()
     if os.geteuid() != 0 or missing:
         print(f"`make boot` needs root, and: apt-get install {' '.join(missing or ['debootstrap', 'systemd-container'])}", file=sys.stderr)
         return 2
-    machine, packaged = Container(FOLDER), Container(FOLDER, "packaged")
-    print("making a fresh Debian ...", flush=True)
-    machine.make()
-    # Two copies of one moment: the first one is changed by its story.
-    source, unchanged = machine.root / "root/main", FOLDER / "source"
-    shutil.rmtree(unchanged, ignore_errors=True)
-    _copy_source(source)
-    shutil.copytree(source, unchanged, symlinks=True)
-    if not _live(machine, Story):
-        return 1
-    print("making another one ...", flush=True)
-    packaged.make()
-    for package in (source / "dist").glob("*.deb"):
-        shutil.copy(package, packaged.root / "root")
-    if not _live(packaged, Packaged):
-        return 1
-    if lacks_podman():
-        print("without podman the container image is not built: apt-get install podman")
-    else:
-        shutil.copytree(source / "dist", unchanged / "dist")
-        if not _live_in_image(unchanged):
+    parts = {"machine": _live_on_machine, "packaged": _live_packaged, "image": _live_in_image}
+    wanted = [name for name in parts if not chosen or any(word.split(".")[0] == name for word in chosen)]
+    if not wanted:
+        print(f"the parts are: {', '.join(parts)}", file=sys.stderr)
+        return 2
+    shutil.rmtree(SOURCE, ignore_errors=True)
+    _copy_source(SOURCE)
+    for name in wanted:
+        print(f"{name}:", flush=True)
+        if not parts[name]([word.partition(".")[2] for word in chosen if word.startswith(f"{name}.")]):
             return 1
     print("all as it should be")
     return 0
 
 
-def _live(machine: Container, story: type[Story]) -> bool:
+def _live_on_machine(chosen: list[str]) -> bool:
+    """Whether every step on the first machine succeeds; what it builds is kept."""
+    machine = Container(FOLDER)
+    machine.make()
+    source = machine.root / "root/main"
+    shutil.copytree(SOURCE, source, symlinks=True)
+    if not _live(machine, Story, chosen):
+        return False
+    if (source / "dist").exists():
+        shutil.rmtree(DIST, ignore_errors=True)
+        shutil.copytree(source / "dist", DIST)
+    return True
+
+
+def _live_packaged(chosen: list[str]) -> bool:
+    """Whether every step on the machine with the Debian package succeeds."""
+    machine = Container(FOLDER, "packaged")
+    machine.make()
+    for package in DIST.glob("*.deb"):
+        shutil.copy(package, machine.root / "root")
+    return _live(machine, Packaged, chosen)
+
+
+def _live(machine: Container, story: type[Story], chosen: list[str]) -> bool:
     """Whether every step of the *story* of *machine* succeeds."""
     with tempfile.TemporaryDirectory() as folder, _world(Path(folder)) as (simulator, receiver, key):
         try:
             machine.boot()
-            return _all(story(machine, simulator, receiver, key).steps(), machine.log)
+            return _all(story(machine, simulator, receiver, key).steps(), chosen, machine.log)
         finally:
             machine.power_off()
 
 
-def _live_in_image(source: Path) -> bool:
-    """Whether every step of the life of the image of *source* succeeds."""
-    print("making an image ...", flush=True)
+def _live_in_image(chosen: list[str]) -> bool:
+    """Whether every step of the life of the image succeeds."""
+    if lacks_podman():
+        print("without podman the container image is not built: apt-get install podman")
+        return True
+    shutil.copytree(DIST, SOURCE / "dist")
     with tempfile.TemporaryDirectory() as folder, _world(Path(folder)) as (simulator, receiver, key):
-        image = Image(FOLDER, source, simulator, receiver, key)
+        image = Image(FOLDER, SOURCE, simulator, receiver, key)
         try:
-            return _all(image.steps(), image.log)
+            return _all(image.steps(), chosen, image.log)
         finally:
             image.remove()
 
 
-def _all(steps: list[Callable[[], None]], log: Callable[[], str]) -> bool:
-    """Whether every step succeeds; each is named with the time that it took."""
+def _all(steps: list[Callable[[], None]], chosen: list[str], log: Callable[[], str]) -> bool:
+    """Whether every step, or every *chosen* one, succeeds; each is named with the time that it took."""
     try:
         for step in steps:
+            if chosen and step.__name__ not in chosen:
+                continue
             started = time.monotonic()
             step()
             print(f"{time.monotonic() - started:6.1f} s  {step.__name__:<17} {(step.__doc__ or '').strip()}", flush=True)
@@ -456,4 +495,4 @@ def _all(steps: list[Callable[[], None]], log: Callable[[], str]) -> bool:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(main(sys.argv[1:]))

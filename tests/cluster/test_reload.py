@@ -134,3 +134,27 @@ async def test_weight(postgres_server: PostgresServer, tmp_path: Path) -> None:
         reloaded = await eventually(lambda: [line for line in made.log("a").splitlines() if "config.reloaded" in line], what="reloaded")
         assert "connections" not in reloaded[0]
         assert "config.restart_required" not in made.log("a")
+
+
+async def test_a_new_route(postgres_server: PostgresServer, tmp_path: Path) -> None:
+    """What is open goes to the receiver that routes name now, once, whichever nodes tend it and `global`; both receivers get its end."""
+    async with cluster(tmp_path, migrated_postgres(postgres_server), accounts=ACCOUNTS) as made:
+        for node in ("a", "b"):
+            made.start(node, text=made.text + "routes: [{receivers: [on-call]}]\n")
+        await made.until_tended({"a", "b"})
+        made.api.world.connection("linkedin-two0").fail("Error validating access token: Session has expired")
+        await eventually(lambda: _told(made) == [("/first", "failed")], what="the first receiver is notified")
+        for node in ("a", "b"):
+            config = tmp_path / f"{node}.yaml"
+            config.write_text(config.read_text().replace("receivers: [on-call]", "receivers: [second]"))
+            made.signal(node, signal.SIGHUP)
+            await eventually(partial(_reloaded, made, node), what=f"{node} has read it")
+        await eventually(lambda: _told(made) == [("/first", "failed"), ("/second", "failed")], what="the second one has it, too")
+        made.api.world.connection("linkedin-two0").heal()
+        ends = [("/first", "recovered"), ("/second", "recovered")]
+        await eventually(lambda: sorted(_told(made)[2:]) == ends, what="both get its end")
+
+
+def _told(made: Cluster) -> list[tuple[str, str]]:
+    """Path and type of what the receivers got about connections, in order."""
+    return [(post.path, post.type.removeprefix("connection.")) for post in made.posts() if post.type.startswith("connection.")]

@@ -70,6 +70,17 @@ def test_exit_codes() -> None:
     assert all(f"| {code} |" in TEXTS["tutorial/install"] for code in final)
 
 
+def test_what_is_pasted() -> None:
+    """Everything that `make boot`, which takes long, pastes from a page is there, under that heading."""
+    steps = "".join(path.read_text(encoding="utf-8") for path in (ROOT / "tests/boot").glob("*.py")).replace(
+        "_follow_start(", 'follow("docs/tutorial/install.md", '
+    )
+    pasted = re.findall(r'(?:follow|blocks_below)\("([^"]+)", "([^"]+)"(?:, "(\w+)")?', steps)
+    assert len(pasted) >= 18
+    for page, heading, language in pasted:
+        assert blocks_below(page, heading, language or "sh"), f"{page}: {heading}"
+
+
 def test_first_page() -> None:
     """The commands that the README gives to install the service are those of the page on installing, which `make boot` types."""
     (block,) = blocks_below("README.md", "Install as a service")

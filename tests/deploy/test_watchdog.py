@@ -38,6 +38,8 @@ class _Database:
 
     def __init__(self) -> None:
         self.storage_up = True
+        self.outbox_changes = 0
+        self.reads = 0
         self.failing_since: datetime | None = None
         self.failure = ""
         self.answers = True
@@ -52,6 +54,7 @@ class _Database:
     async def read(self, _work: object) -> dict[str, Any]:
         if not self.readable:
             raise StoreUnavailable("out of reach")
+        self.reads += 1
         return {}
 
 
@@ -101,6 +104,17 @@ def bench() -> _Bench:
 async def test_all_well(bench: _Bench) -> None:
     """As long as everything goes on nothing is stuck."""
     assert await bench.run(300, going=(bench.writing, bench.beating)) == []
+
+
+async def test_outbox(bench: _Bench) -> None:
+    """The outbox is read every five seconds, and at the next step after something was written that could change it."""
+    await bench.run(50, going=(bench.writing, bench.beating))
+    assert bench.database.reads == 10
+
+    for _ in range(10):
+        bench.database.outbox_changes += 1
+        await bench.run(1, going=(bench.writing, bench.beating))
+    assert bench.database.reads == 20
 
 
 async def test_standstill(bench: _Bench) -> None:

@@ -12,10 +12,12 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
+import psycopg
 import pytest
 
 from monitor.cli.main import main
-from monitor.db import Store, reading
+from monitor.db import Store, reading, write_problem
+from monitor.db.sqlite import disk_problem
 from monitor.errors import EXIT_USAGE, Reason, StoreUnavailable
 from monitor.state.unit_of_work import unit_of_work
 from tests.watched import Watched, tell_a_story, watched, write_config
@@ -99,8 +101,25 @@ def test_status_of_a_locked_database(call: Call, sqlite_url: str) -> None:
         table, explained = call("status"), call("explain", "threads-1784")
         other.execute("ROLLBACK")
     assert ("The monitor cannot write to its database" in table, "Was working" in table, "  Working" in table) == (True, True, False)
+    assert "database is locked (SQLITE_BUSY). End the other program that locks the file" in " ".join(table.split())
     assert ("its state is not known now" in explained, "The database takes no writes since" in explained) == (True, True)
     assert "No scope incident" not in explained
+
+
+def test_why_a_database_takes_no_writes(tmp_path: Path, postgres_url: str) -> None:
+    """A read-only disk or server is the cause; a full disk is, once nothing was written for long: until then old pages are used again."""
+    disk = list(os.statvfs(tmp_path))
+    read_only = [*disk[:-2], os.ST_RDONLY, disk[-1]]
+    full = [*disk[:4], 3, *disk[5:]]
+    problems = [disk_problem(os.statvfs_result(each), idle=idle) for each in (disk, full, read_only) for idle in (False, True)]
+    assert [problem.partition("(")[2] for problem in problems] == ["", "", "", "SQLITE_FULL)", *["SQLITE_READONLY)"] * 2]
+    found = []
+    for setting in ("off", "on"):
+        with psycopg.connect(postgres_url, autocommit=True) as connection:
+            connection.execute(f"ALTER DATABASE {connection.info.dbname} SET default_transaction_read_only = {setting}")
+        with reading(postgres_url) as reader:
+            found.append(write_problem(reader, postgres_url, idle=False))
+    assert found == ["", "the server is a standby, or default_transaction_read_only is on"]
 
 
 async def test_explain_what_is_no_longer_watched(world: Watched, call: Call) -> None:

@@ -125,14 +125,14 @@ def test_migrations_are_history() -> None:
 
 
 def _rows(engine: Engine) -> dict[str, list[Any]]:
-    """Every row of every table, without its empty columns: a later schema may have more of them."""
+    """Every row of every table, without its empty columns, of which a later schema may have more, and the one that is filled from then on."""
     with engine.connect() as connection:
         tables = table_names(connection) - {"alembic_version", "lease"}
         return {name: sorted(map(_filled, connection.execute(text(f"SELECT * FROM {name}"))), key=repr) for name in tables}
 
 
 def _filled(row: Row[Any]) -> dict[str, Any]:
-    return {name: value for name, value in row._mapping.items() if value is not None}
+    return {name: value for name, value in row._mapping.items() if value is not None and name != "confirmed_at"}
 
 
 async def test_silences_are_added_to_a_filled_database(empty_database_url: str) -> None:
@@ -251,7 +251,10 @@ def test_fields_are_renamed(engine: Engine) -> None:
 
 
 # Revision, first statement to be killed after, and how many to go on by: the first schema has many statements, all alike.
-_KILLS = [("base", 1, 5), *((revision, 1, 1) for revision in ("0001", "0002", "0003", "0004", "0012", "0013", "0014", "0015", "0016"))]
+_KILLS = [
+    ("base", 1, 5),
+    *((revision, 1, 1) for revision in ("0001", "0002", "0003", "0004", "0012", "0013", "0014", "0015", "0016", "0017")),
+]
 
 
 def test_every_released_schema_is_killed() -> None:

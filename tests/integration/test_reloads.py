@@ -32,7 +32,7 @@ from monitor.db import (
 from monitor.db.renames import receivers
 from monitor.domain.delivery.receiver_outages import update_outage
 from monitor.domain.delivery.retries import AttemptResult, CircuitBreaker
-from monitor.domain.events import Topic
+from monitor.domain.events import Topic, incident_key
 from monitor.domain.replies.checks import Observation, Verdict
 from monitor.domain.scopes.key import ScopeKey
 from monitor.domain.silencing.acks import Ack
@@ -106,6 +106,7 @@ class Running:
     clock: FakeClock
     setup: Setup
     registry: Registry = field(init=False)
+    rerouter: Rerouter = field(init=False)
     shown: dict[int, set[str]] = field(default_factory=dict)
     broken: set[str] = field(default_factory=set)
     changes: list[ReceiverChange] = field(default_factory=list)
@@ -123,7 +124,8 @@ class Running:
         await account_sync.sync(self.database, self.registry, config)
         found = await receiver_sync.sync(self.database, config, evaluation_config, self.clock.now())
         await connection_sync.sync(self.database, self.registry, config)
-        await Rerouter(registry=self.registry, database=self.database, clock=self.clock).step()
+        self.rerouter = Rerouter(registry=self.registry, database=self.database, clock=self.clock)
+        await self.rerouter.step()
         self.changes += found
         return found
 
@@ -358,6 +360,32 @@ async def test_rerouted(database: object) -> None:
     assert [running.open_at(name) for name in ("pager", "chat")] == [0, 0]
 
 
+async def test_rerouted_while_suppressed(database: object) -> None:
+    """A receiver that routes name now gets what a silence, or the quiet hours of its route, suppress when that ends, once."""
+    assert isinstance(database, Running)
+    running = database
+    await running.reload(routes="routes: [{{receivers: [{first}]}}]")
+    for name in CONNECTIONS[:2]:
+        await running.check(name, works=True)
+        await running.check(name, works=False)
+    now, hour = running.clock.now(), timedelta(hours=1)
+    await running.database.write(partial(_silence, {"connection": CONNECTIONS[0]}, now))
+    times = f"from: '{now - hour:%H:%M}', to: '{now + hour:%H:%M}'"
+    running.registry.set_requests(await running.database.read(lambda reader: silences_since(reader, now)), [])
+    await running.reload(routes=f"routes: [{{{{receivers: [{{last}}], quiet_hours: {{{{{times}, severities: [critical]}}}}}}}}]")
+    assert await running.pending("chat") == []
+    await running.clock.advance(hour)
+    await running.rerouter.step()
+    assert [document["data"]["platformId"] for document in await running.pending("chat")] == [CONNECTIONS[1]]
+    await running.database.write(lambda store: ControlsWriter(store).expire_silence(1, running.clock.now()))
+    await running.rerouter.step()
+    assert len(await running.pending("chat")) == 1, "nothing has changed that it knows of"
+    running.registry.set_requests([], [])
+    for _ in range(2):
+        await running.rerouter.step()
+        assert len(await running.pending("chat")) == 2
+
+
 async def test_comes_back(database: object) -> None:
     """A receiver that was away is told what began and what ended meanwhile."""
     running = await begun(database)
@@ -376,6 +404,9 @@ async def test_another_instance(database: object) -> None:
     config = configured(running.setup.text())
     shown = await running.database.read(lambda reader: lines_of(reader, list_incidents(reader), config, running.clock.now()))
     assert {line.key for line in shown} == running.shown[1], "`incidents` names the key that the receivers have"
+    for name in (shown[0].key, incident_key(shown[0].row.incident, "two")):
+        meant = await running.database.read(partial(open_incidents, names=[name], config=config))
+        assert set(meant) == running.shown[1], "`ack` takes both keys, and names that one"
     await running.check(CONNECTIONS[0], works=True)
     await running.settle()
     assert (running.open_at("pager"), running.open_at("chat")) == (0, 0)
@@ -515,6 +546,11 @@ async def test_labels_of_a_renamed_account(database: object) -> None:
     await running.settle()
     await running.reload(instance="two")
     assert [one["data"]["monitor"]["instance"] for one in await running.pending("pager")] == ["two"]
+
+
+def _silence(match: Mapping[str, str], now: datetime, store: Store) -> None:
+    ends_at = now + timedelta(days=1)
+    ControlsWriter(store).add_silence(match, starts_at=now, ends_at=ends_at, author="a", reason="b", now=now)
 
 
 def _controls(now: datetime, store: Store) -> None:

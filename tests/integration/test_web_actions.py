@@ -261,7 +261,10 @@ async def test_accept_permissions(world: Watched) -> None:
 
 
 async def test_escalation_shown(sqlite_url: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """The page of a connection, that of the incidents, the API and the command line say when an incident is escalated."""
+    """
+    The page of a connection, that of the incidents, the API and the command line say when an incident is escalated; the last three name
+    the key that its receivers have, whatever this monitor is called now.
+    """
     path = write_config(tmp_path, sqlite_url)
     path.write_text(path.read_text().replace("receivers: [on-call]", "receivers: [on-call], escalate: {after: 3h, receivers: [desk]}"))
     async with watched(path) as story:
@@ -276,6 +279,10 @@ async def test_escalation_shown(sqlite_url: str, tmp_path: Path, capsys: pytest.
     assert [incident["escalatesAt"] for incident in printed["incidents"]] == [due]
     assert all(re.search(rb"Escalated in 2[^,]*, on [^,]*, unless acknowledged", page) for page in pages)
     assert one["escalatesAt"] == due
+    (key,) = {incident["incidentKey"] for incident in incidents}
+    assert printed["incidents"][0]["incidentKey"] == key
+    assert key.startswith("pp-here-")
+    assert f"ack {key}".encode() in pages[1]
 
 
 async def test_api(world: Watched) -> None:
@@ -384,6 +391,10 @@ async def test_bad_forms(world: Watched) -> None:
         assert b"reason is required" in missing.body
         assert b'aria-invalid="true"' in missing.body
         assert b"unknown field: until" in unknown.body
+        compressed, elsewhere = {"Content-Encoding": "gzip"}, f"{PAGE.replace('actions/silence/main/-', 'api/v1/connections')}/silence"
+        no_forms = [await site.post(PAGE, body, extra=head) for body, head in ((b"\xff", None), (b"no gzip", compressed))]
+        assert [(reply.status, b"can&#39;t be read" in reply.body) for reply in no_forms] == [(400, True)] * 2
+        assert (await site.post(elsewhere, b"no gzip", user=BEARER, extra={**compressed, "Content-Type": "application/json"})).status == 400
         assert (await site.post("/api/v1/connections/threads-1784/check?acount=main", b"", user=BEARER)).json()["field"] == "acount"
         assert (await site.post(PAGE, {"token": await site.token(), "reason": "x" * 40_000})).status in (400, 413)
         assert (await site.port.ask("/actions/silence/main/-/nobody", **basic("anna"))).status == 404

@@ -95,7 +95,7 @@ def _write(store: Store) -> int:
         store.record_checks([CheckRow(number, NOW - (1 + 15 * minute) * MINUTE, reason, 100 + minute, 200, "3d 4h", "Session has expired")])
     words = (Severity.CRITICAL, Reason.CREDENTIAL_REJECTED, "Session has expired")
     over, incident = (IncidentRef(Topic.CONNECTION, str(number), count, at) for count, at in ((1, NOW - DAY), (2, NOW - HOUR)))
-    store.apply_transitions([Transition(over, Scope.CONNECTION, number, "error", over.opened_at, *words)])
+    store.apply_transitions([Transition(over, Scope.CONNECTION, number, "error", over.opened_at + 10 * MINUTE, *words)])
     end = Transition(over, Scope.CONNECTION, number, FINE, over.opened_at + HOUR, *words, closed_why="recovered")
     store.apply_transitions([end])
     store.apply_transitions([Transition(incident, Scope.CONNECTION, number, "error", incident.opened_at, *words)])
@@ -491,8 +491,10 @@ async def test_why(site: Site) -> None:
 
 async def test_as_it_was(site: Site) -> None:
     """The page of a moment shows what the rows of that moment say, says so, and offers no way to act; a bad moment is named."""
-    during, after = (f"/?at={at:%Y-%m-%dT%H:%MZ}" for at in (NOW - DAY + 30 * MINUTE, NOW - DAY + 2 * HOUR))
+    minutes = (5, 30, 120)
+    pending, during, after = (f"/?at={NOW - DAY + ago * MINUTE:%Y-%m-%dT%H:%MZ}" for ago in minutes)
 
+    assert "Broken" not in (await site.get(pending))[1]
     _, page = await site.get(during)
     assert ("Broken" in page, "As it was at" in page, "http-equiv" in page, "actions/" in page) == (True, True, False, False)
     _, page = await site.get(after)

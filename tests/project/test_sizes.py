@@ -9,16 +9,16 @@ from tests.project.source import all_docstring_lines, docstring_lines, functions
 FUNCTION_LINES = 60
 MEDIAN_FUNCTION_LINES = 10
 MODULE_LINES = 500
-BUDGET = 51_000
+BUDGET = 51_200
 """Lines of `monitor/`, all counted."""
 
 PACKAGE_BUDGETS = {
-    "cli": 5_250,
+    "cli": 5_300,
     "cluster": 1_000,
     "config": 4_250,
     "db": 5_700,
-    "domain": 11_450,
-    "http": 965,
+    "domain": 11_500,
+    "http": 1_000,
     "metrics": 900,
     "notify": 1_900,
     "postpost": 1_000,

@@ -302,6 +302,15 @@ def test_lines_are_those_of_the_file() -> None:
     }
 
 
+def test_joiners_in_names() -> None:
+    """A name of the user may have joiners within its words, as Persian names and emoji have; not elsewhere."""
+    name = "نمی\u200cشد 👩\u200d👧"
+    config = configured(ACCOUNT + f'connections: [{{id: linkedin-Ab1, name: "{name}", labels: {{team: "{name}"}}}}]')
+    assert [(entry.name, entry.labels["team"]) for entry in config.connections] == [(name, name)]
+    for hidden in ("a\u200cb", "شد\u200d", "a\u202eb"):
+        assert "printable" in problems_of(ACCOUNT + f'connections: [{{id: linkedin-Ab1, name: "{hidden}"}}]')[0].message
+
+
 @settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(st.text(alphabet=string.printable + "é\u2028\ud800\x00", max_size=200))
 def test_any_text(text: str) -> None:

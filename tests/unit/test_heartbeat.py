@@ -4,8 +4,10 @@ import pytest
 
 from monitor.domain.connections import Connection
 from monitor.domain.reasons import Health
+from monitor.domain.routing.rules import ReceiverRule
 from monitor.domain.states import ConnectionState
-from monitor.text.heartbeats import has_no_recent_evidence, is_news
+from monitor.domain.views.snapshot import OutboxView
+from monitor.text.heartbeats import has_no_recent_evidence, is_news, problem_of
 from tests.builders import DAY, HOUR, MINUTE, START, a_connection, a_policy, a_state, at
 
 INTERVAL = 15 * MINUTE
@@ -36,6 +38,18 @@ def seen(when: datetime | None, health: Health = Health.OK, interval: timedelta 
 def test_blindness(watched: list[tuple[Connection, ConnectionState]], after: timedelta, trouble: str) -> None:
     """The monitor sees as long as one connection had a conclusive check within what is usual for it."""
     assert has_no_recent_evidence(watched, at(after), a_policy()) == trouble
+
+
+def test_order() -> None:
+    """Missing evidence is named before a database that takes no writes, and that before receivers."""
+    policy, late = a_policy(), {"pager": OutboxView(1, START)}
+    for watched, outbox, problem in (
+        ([], None, "no connection is watched"),
+        ([seen(at(HOUR))], None, "the database takes no writes"),
+        ([seen(at(HOUR))], late, "pending for longer than 10m: pager"),
+        ([seen(at(HOUR))], {}, ""),
+    ):
+        assert problem_of(watched, outbox, policy, [ReceiverRule("pager")], at(HOUR), 10 * MINUTE) == problem
 
 
 def test_what_is_logged() -> None:

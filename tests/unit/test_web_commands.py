@@ -32,12 +32,12 @@ def _parsed(line: str) -> argparse.Namespace:
 
 
 def test_acknowledge() -> None:
-    """The offered `ack` names exactly the incident, by the key that every message about it carries."""
-    incident = IncidentRef(Topic.CONNECTION, "7", 3, START)
+    """The offered `ack` names exactly the incident, by its key."""
+    key = incident_key(IncidentRef(Topic.CONNECTION, "7", 3, START), "6c1f2a90")
 
-    args = _parsed(cli_hints.acknowledge(incident, "6c1f2a90").line)
+    args = _parsed(cli_hints.acknowledge(key).line)
 
-    assert (args.incidents, bool(args.reason)) == ([incident_key(incident, "6c1f2a90")], True)
+    assert (args.incidents, bool(args.reason)) == ([key], True)
 
 
 @pytest.mark.parametrize("connection", [a_connection(), AWKWARD], ids=["plain", "awkward"])

@@ -18,7 +18,7 @@ from monitor.domain.scopes.state import ScopeState
 from monitor.domain.silencing.acks import Ack
 from monitor.domain.silencing.controls import NO_CONTROLS, Controls
 from monitor.domain.states import ConnectionState, LastNotified, TopicState
-from monitor.domain.views.snapshot import ConnectionView, IncidentView, Snapshot, StorageFailure, SuspectedScope, suspected_scope
+from monitor.domain.views.snapshot import ConnectionView, IncidentView, Snapshot, StorageFailure, SuspectedScope, as_known, suspected_scope
 from monitor.domain.views.status import ConnectionFilter, DisplayStatus, Filters, OverallState, Tone
 from monitor.errors import Reason
 from monitor.text.explain import explain
@@ -56,11 +56,12 @@ def _html(snapshot: Snapshot, **filters: str) -> str:
 def _everywhere(snapshot: Snapshot) -> tuple[OverallState, str, str, str]:
     """The overall state in JSON of the command line, the sentence there, the icon of the page, the badge."""
     page, board = _html(snapshot), StatusBoard(snapshot)
-    document = as_document(snapshot, ConnectionFilter())
+    known = as_known(snapshot)
+    document = as_document(known, ConnectionFilter())
     icon = page.partition('rel="icon" href="static/')[2].partition(".svg")[0]
     assert f"<title>{board.overall.text} - PostPost Monitor</title>" in page
     assert str(document["summary"]).startswith(board.overall.text)
-    assert board.overall.text in " ".join(as_text(snapshot, ConnectionFilter(), 10_000).split())
+    assert board.overall.text in " ".join(as_text(known, ConnectionFilter(), 10_000).split())
     return OverallState(str(document["state"])), board.overall.text, icon, _gist(board)
 
 
@@ -148,7 +149,7 @@ def test_broken_outweighs_suspected() -> None:
 )
 def test_nothing_works_in_doubt(doubt: dict[str, object]) -> None:
     """While a scope above a connection is suspected, or the database takes no writes, it was working, and is not shown in green."""
-    view, snapshot = _view(1), _snapshot(_view(1), _view(2, last_evidence_at=None), **doubt)
+    view, snapshot = _view(1), as_known(_snapshot(_view(1), _view(2, last_evidence_at=None), **doubt))
     board, table, document = StatusBoard(snapshot), as_text(snapshot, ConnectionFilter(), 10_000), as_document(snapshot, ConnectionFilter())
     rows = [board.row(each, NOW) for each in board.snapshot.connections]
     assert [choice.label for choice in board.choices(Filters())] == ["All connections", "Was working"]
@@ -280,7 +281,7 @@ def test_token_that_has_just_ended() -> None:
     incident = replace(_incident(1), incident=IncidentRef(Topic.EXPIRY, "1", 1, NOW - HOUR), level="1d")
     for left, label, chip in ((SECOND, "Token expires soon", "Token expires soon"), (-SECOND, "Token expired", "Needs attention")):
         token = a_token_belief(NOW + left)
-        snapshot = _snapshot(_view(1, token=token, topics=topics), _view(2), incidents=(incident,))
+        snapshot = as_known(_snapshot(_view(1, token=token, topics=topics), _view(2), incidents=(incident,)))
         board, text = StatusBoard(snapshot), as_text(snapshot, ConnectionFilter(), 10_000)
         assert board.page(Filters(), NOW).rows[0].label == label
         assert chip in [choice.label for choice in board.choices(Filters())]
@@ -326,6 +327,8 @@ def test_database_card(problem: str, advice: str) -> None:
         assert problem in page
         assert "nothing can be notified" in page
         assert advice in page
+    table = as_text(as_known(snapshot), ConnectionFilter(), 10_000)
+    assert (f"{problem}. {advice}" in table, "is the daemon running" in table) == (True, False)
     assert _everywhere(snapshot)[::3] == (OverallState.UNAVAILABLE, "database down")
 
 

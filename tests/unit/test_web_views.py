@@ -179,6 +179,7 @@ def test_worst_first() -> None:
         ({"q": "CAMPAIGN"}, {1}),
         ({"q": "linkedin-page2"}, {2}),
         ({"q": "bob"}, {3}),
+        ({"q": "\u202abob\u202c"}, {3}),
         ({"q": "u1", "platform": "x"}, {4}),
         ({"q": "bob", "displayStatus": "ok"}, set()),
         ({"page": "2"}, {1, 2, 3, 4}),

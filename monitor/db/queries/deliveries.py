@@ -1,7 +1,7 @@
 """Notifications, deliveries, attempts, and what a receiver was last sent."""
 
 from collections import defaultdict
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from contextlib import AbstractContextManager
 from datetime import datetime, timedelta
 from typing import Any
@@ -236,6 +236,12 @@ def notified_key(reader: Reader, incident: IncidentRef) -> str | None:
     """The key under which *incident* was notified, which stays when the instance gets another name; None without a notification."""
     rows = reader.rows(_KEY, {"subject": incident.subject, "topic": incident.topic, "number": incident.number})
     return rows[0].incident_key if rows else None
+
+
+def notified_keys(reader: Reader, found: Iterable[IncidentRef]) -> dict[IncidentRef, str]:
+    """The keys under which the *found* incidents were notified, as far as they were."""
+    keys = {incident: notified_key(reader, incident) for incident in found}
+    return {incident: key for incident, key in keys.items() if key is not None}
 
 
 def notified_as(reader: Reader, key: str) -> tuple[str, str, int] | None:

@@ -60,9 +60,10 @@ _CLOSED = _INCIDENTS.where(incidents.c.closed_at.is_not(None), incidents.c.id < 
 _OPEN = select(incidents).where(incidents.c.closed_at.is_(None)).order_by(incidents.c.opened_at, incidents.c.id)
 
 
+_CONFIRMED_AT = func.coalesce(incidents.c.confirmed_at, incidents.c.opened_at)
 _OPEN_AT = (
     select(incidents)
-    .where(incidents.c.opened_at <= bindparam("at"), or_(incidents.c.closed_at.is_(None), incidents.c.closed_at > bindparam("at")))
+    .where(bindparam("at") >= _CONFIRMED_AT, or_(incidents.c.closed_at.is_(None), incidents.c.closed_at > bindparam("at")))
     .order_by(incidents.c.opened_at, incidents.c.id)
 )
 
@@ -190,7 +191,7 @@ def list_incidents(
 
 
 def incidents_at(reader: Reader, at: datetime) -> list[IncidentRow]:
-    """The incidents that were open at a moment, ordered by when they opened."""
+    """The incidents that were confirmed and open at a moment, ordered by when they opened."""
     return [to_incident(row) for row in reader.rows(_OPEN_AT, {"at": to_milliseconds(at)})]
 
 

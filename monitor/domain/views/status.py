@@ -199,9 +199,9 @@ class Filters:
     @classmethod
     def of(cls, query: Mapping[str, str]) -> "Filters":
         """The filters of an address; what cannot be understood asks for nothing."""
-        texts = {name: query.get(parameter, "").strip()[:_MOST_LETTERS] for parameter, name in _TEXTS.items()}
+        texts = {name: _visible(query.get(parameter, ""))[:_MOST_LETTERS] for parameter, name in _TEXTS.items()}
         texts["sort"] = texts["sort"] if texts["sort"] in SORTS else ""
-        labels = [pair.strip()[:_MOST_LETTERS] for pair in _all(query, "label")[:_MOST_LABELS]]
+        labels = [_visible(pair)[:_MOST_LETTERS] for pair in _all(query, "label")[:_MOST_LABELS]]
         page = query.get("page", "")
         number = int(page) if page.isascii() and page.isdigit() and len(page) <= _MOST_DIGITS else 1
         return cls(**texts, labels=tuple(dict.fromkeys(filter(None, labels))), page=max(1, number))
@@ -239,6 +239,11 @@ class Filters:
         """Which connections these filters ask for."""
         statuses, platforms, accounts = (frozenset(filter(None, [text])) for text in (self.status, self.platform, self.account))
         return ConnectionFilter(frozenset(), statuses, platforms, accounts, frozenset(self.labels), self.q)
+
+
+def _visible(text: str) -> str:
+    """*text* without marks of direction and control characters, which no name is shown with; joiners stay."""
+    return "".join(letter for letter in text if letter.isprintable() or letter in "\u200c\u200d").strip()
 
 
 def _mentions(view: "ConnectionView", text: str) -> bool:

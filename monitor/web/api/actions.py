@@ -94,7 +94,7 @@ async def _body(request: web.Request, fields: Mapping[str, object]) -> Body:
     try:
         text = await request.text()
         document = json.loads(text, object_pairs_hook=_object) if text.strip() else {}
-    except (ValueError, RecursionError, LookupError):
+    except (ValueError, RecursionError, LookupError, web.RequestPayloadError):
         raise ApiProblem(400, "the body is not JSON") from None
     except _RepeatedFieldError as repeated:
         raise ApiProblem(400, f"{printable(repeated.name)} may be given once", field=printable(repeated.name)) from None

@@ -1,6 +1,6 @@
 """Checks, uptime, incidents, deliveries, from rows: pages by an index, however many there are."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 
 from monitor.clock import from_milliseconds, to_milliseconds
@@ -14,10 +14,11 @@ from monitor.db import (
     list_checks,
     list_deliveries,
     list_incidents,
+    notified_keys,
 )
 from monitor.db import uptime as uptime_queries
 from monitor.domain.connections import Connection
-from monitor.domain.events import incident_key
+from monitor.domain.events import IncidentRef, incident_key
 from monitor.domain.uptime import NOTHING, DayUptime, Uptime
 from monitor.schemas import api, facts
 from monitor.schemas.shapes import HandledIncident
@@ -78,7 +79,7 @@ async def incidents(context: ApiContext, query: IncidentsQuery) -> api.Incidents
     """Open and past incidents."""
     about, since = await _about(context, query), _since(context, query.since)
 
-    def read(reader: Reader) -> tuple[Sequence[IncidentRow], str | None, Names]:
+    def read(reader: Reader) -> tuple[Sequence[IncidentRow], str | None, Names, Mapping[IncidentRef, str]]:
         rows = list_incidents(
             reader,
             connection_id=about.id if about is not None else None,
@@ -89,21 +90,22 @@ async def incidents(context: ApiContext, query: IncidentsQuery) -> api.Incidents
             before_id=_row_id(query.cursor),
         )
         page, following = page_of(rows, query.limit, lambda row: parameters.encode("incidents", [row.id]))
-        return page, following, connections_of(reader, (row.connection_id for row in page))
+        keys = notified_keys(reader, (row.incident for row in page))
+        return page, following, connections_of(reader, (row.connection_id for row in page)), keys
 
-    page, following, names = await context.query(read)
+    page, following, names, keys = await context.query(read)
     return {
         **context.head(),
-        "incidents": [_incident(context, row, names.get(row.connection_id)) for row in page],
+        "incidents": [_incident(context, row, names.get(row.connection_id), keys.get(row.incident)) for row in page],
         "nextCursor": following,
     }
 
 
-def _incident(context: ApiContext, row: IncidentRow, about: Connection | None) -> HandledIncident:
+def _incident(context: ApiContext, row: IncidentRow, about: Connection | None, notified_key: str | None) -> HandledIncident:
     snapshot, key = context.board().snapshot, incident_key(row.incident, "")
     escalates_at = next((view.escalates_at for view in snapshot.incidents if incident_key(view.incident, "") == key), None)
     handling = facts.handling(row, about, snapshot.controls, context.now(), escalates_at)
-    return facts.handled_incident(row, about, incident_key(row.incident, context.instance()), handling)
+    return facts.handled_incident(row, about, notified_key or incident_key(row.incident, context.instance()), handling)
 
 
 async def deliveries(context: ApiContext, query: DeliveriesQuery) -> api.Deliveries:

@@ -65,7 +65,10 @@ class _RefusedForm(Exception):
 
 async def _result(request: web.Request, actions: Actions, form: ActionForm) -> tuple[str, str]:
     """What was done, and the path of what undoes it. Raises `_RefusedForm` when nothing was done."""
-    fields = await request.post()
+    try:
+        fields = await request.post()
+    except (ValueError, LookupError, web.RequestPayloadError):
+        raise _RefusedForm(400, "The form can't be read. Nothing was done.") from None
     token, reason = fields.get("token", ""), fields.get("reason", "")
     if not own_origin(request.headers) or not isinstance(token, str) or not actions.forms.redeem(token, request[ACTOR], request.path):
         raise _RefusedForm(403, _FORGED)

@@ -4,7 +4,6 @@ import shlex
 from dataclasses import dataclass
 
 from monitor.domain.connections import Connection
-from monitor.domain.events import IncidentRef, incident_key
 from monitor.domain.reasons import Scope
 from monitor.domain.routing.rules import scope_facts
 
@@ -21,9 +20,9 @@ class Command:
     line: str
 
 
-def acknowledge(incident: IncidentRef, instance: str) -> Command:
+def acknowledge(key: str) -> Command:
     """Stops the reminders of one incident."""
-    return _command("Acknowledge: no more reminders", "ack", incident_key(incident, instance), "--reason", _SEEN)
+    return _command("Acknowledge: no more reminders", "ack", key, "--reason", _SEEN)
 
 
 def silence_connection(connection: Connection) -> Command:

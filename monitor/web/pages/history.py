@@ -27,6 +27,7 @@ from monitor.db import (
     list_checks,
     list_incidents,
     list_notifications,
+    notified_keys,
     read_connections,
     read_last_known,
     response_times,
@@ -34,7 +35,7 @@ from monitor.db import (
 )
 from monitor.db import uptime as uptime_queries
 from monitor.domain.connections import Connection
-from monitor.domain.events import Topic
+from monitor.domain.events import IncidentRef, Topic
 from monitor.domain.policy import Policy
 from monitor.domain.routing.rules import UserLabels
 from monitor.domain.scopes.key import ScopeKey
@@ -144,12 +145,18 @@ class SuppressedBy:
 
 @dataclass(frozen=True, slots=True)
 class StoredIncidents:
-    """Closed incidents, newest first, their *connections* by number, retired ones too, and what suppresses notifications of open ones."""
+    """
+    Closed incidents, newest first, their *connections* by number, retired ones too, and what suppresses notifications of open ones.
+
+    Attributes:
+        keys: under which the open ones that are shown were notified.
+    """
 
     closed: tuple[IncidentRow, ...]
     more: bool
     suppressed_by: SuppressedBy
     connections: Mapping[int, Connection]
+    keys: Mapping[IncidentRef, str] = field(default_factory=dict)
 
 
 class Archive:
@@ -207,10 +214,10 @@ class Archive:
         now = self._clock.now()
         return await self._read(lambda reader: _past(reader, connection_id, query, now))
 
-    async def incidents(self, before_id: int | None) -> StoredIncidents | None:
-        """Closed incidents with ids below *before_id*, and what is suppressed now."""
+    async def incidents(self, before_id: int | None, shown: Sequence[IncidentRef]) -> StoredIncidents | None:
+        """Closed incidents with ids below *before_id*, what is suppressed now, and the keys of the open ones that are *shown*."""
         now = self._clock.now()
-        return await self._read(lambda reader: _incidents(reader, before_id, now))
+        return await self._read(lambda reader: _incidents(reader, before_id, shown, now))
 
     async def _read(self, work: Callable[[Reader], T]) -> T | None:
         try:
@@ -263,9 +270,10 @@ def _retired(reader: Reader, key: Key) -> ConnectionView | None:
     return None
 
 
-def _incidents(reader: Reader, before_id: int | None, now: datetime) -> StoredIncidents:
+def _incidents(reader: Reader, before_id: int | None, opened: Sequence[IncidentRef], now: datetime) -> StoredIncidents:
     rows = closed_incidents(reader, INCIDENTS_SHOWN + 1, before_id)
     suppressed_by = SuppressedBy({(ack.topic, ack.subject, ack.number): ack for ack in acks_of_open(reader)}, silences_since(reader, now))
     shown = tuple(rows[:INCIDENTS_SHOWN])
     connections = connections_by_id(reader, {row.connection_id for row in shown if row.connection_id is not None})
-    return StoredIncidents(shown, len(rows) > INCIDENTS_SHOWN, suppressed_by, {connection.id: connection for connection in connections})
+    by_number = {connection.id: connection for connection in connections}
+    return StoredIncidents(shown, len(rows) > INCIDENTS_SHOWN, suppressed_by, by_number, notified_keys(reader, opened))

@@ -113,8 +113,9 @@ def open_panel(
     instance: str,
     now: datetime,
     users: Mapping[str, str] = NO_NAMES,
+    notified_key: str | None = None,
 ) -> IncidentPanel:
-    """An open incident with its commands; *below* is its connection, None for a scope; *users* are names by id."""
+    """An open incident with its commands, and the key that receivers have; *below* is its connection, None for a scope; *users* are names by id."""
     incident = view.incident
     connection = below.connection if below is not None else None
     text = incident_text(view, below.state, now) if below is not None else ""
@@ -132,7 +133,7 @@ def open_panel(
         advice=_advice(view, below),
         subject=_subject(below),
         suppressed_by=tuple(_suppressions(view, connection, suppressed_by, now)),
-        commands=(cli_hints.acknowledge(incident, instance), silence),
+        commands=(cli_hints.acknowledge(notified_key or incident_key(incident, instance)), silence),
         action=_action(incident, instance),
         acknowledged=(incident.topic, incident.subject, incident.number) in suppressed_by.acks,
     )
@@ -258,10 +259,8 @@ class IncidentsPage:
     silences: tuple[ActiveSilence, ...]
 
 
-def incidents_page(
-    board: StatusBoard, past: StoredIncidents | None, number: int, before: int | None, instance: str, now: datetime
-) -> IncidentsPage:
-    """The page of incidents, the worst, those that fail already, the widest and newest first; *number* pages through the open ones, *before* through the closed ones."""
+def shown_open(board: StatusBoard, number: int) -> list[IncidentView]:
+    """The open incidents of page *number*, or of the last one."""
     views = sorted(
         board.snapshot.incidents,
         key=lambda view: (
@@ -271,17 +270,32 @@ def incidents_page(
             -view.incident.opened_at.timestamp(),
         ),
     )
-    pages = max(1, -(-len(views) // OPEN_SHOWN))
+    number = min(number, _pages(board))
+    return views[(number - 1) * OPEN_SHOWN : number * OPEN_SHOWN]
+
+
+def _pages(board: StatusBoard) -> int:
+    return max(1, -(-len(board.snapshot.incidents) // OPEN_SHOWN))
+
+
+def incidents_page(
+    board: StatusBoard, past: StoredIncidents | None, number: int, before: int | None, instance: str, now: datetime
+) -> IncidentsPage:
+    """The page of incidents, the worst, those that fail already, the widest and newest first; *number* pages through the open ones, *before* through the closed ones."""
+    shown, pages = shown_open(board, number), _pages(board)
     number = min(number, pages)
     below, users = board.numbered(), board.snapshot.users
     suppressed_by = past.suppressed_by if past is not None else NOT_SUPPRESSED
     suppressed_by = replace(suppressed_by, user_labels=board.snapshot.controls.user_labels)
-    opened = count(len(views), "open incident") if views else "No open incidents." if board.snapshot.storage_up else ""
-    shown = views[(number - 1) * OPEN_SHOWN : number * OPEN_SHOWN]
+    opened = count(len(board.snapshot.incidents), "open incident") if shown else "No open incidents." if board.snapshot.storage_up else ""
+    keys = past.keys if past is not None else {}
     closed = past.closed if past is not None else ()
     return IncidentsPage(
         text=" ".join(filter(None, (opened, STORAGE_FAILED if not board.snapshot.storage_up else ""))),
-        open=tuple(open_panel(view, below.get(view.connection_id or 0), suppressed_by, instance, now, users) for view in shown),
+        open=tuple(
+            open_panel(view, below.get(view.connection_id or 0), suppressed_by, instance, now, users, keys.get(view.incident))
+            for view in shown
+        ),
         number=number,
         pages=pages,
         newer=f"?page={number - 1}" if number > 1 else "",

@@ -38,7 +38,7 @@ from monitor.web.pages.connection import ConnectionQuery, number_in, profile_of
 from monitor.web.pages.expiry import agenda_of, endings_of
 from monitor.web.pages.forecast import forecast_page
 from monitor.web.pages.history import Archive
-from monitor.web.pages.incidents import incidents_page, unacknowledged
+from monitor.web.pages.incidents import incidents_page, shown_open, unacknowledged
 from monitor.web.pages.parameters import (
     ConnectionPageQuery,
     FilterQuery,
@@ -211,9 +211,9 @@ class Site:
 
     async def _incidents(self, request: web.Request) -> web.Response:
         now, number = self._clock.now(), number_in(request.query.get("before", ""))
-        past = await self._archive.incidents(number)
-        board = self._snapshots.board()
-        shown = incidents_page(board, past, Filters.of(request.query).page, number, self._instance(), now)
+        board, page = self._snapshots.board(), Filters.of(request.query).page
+        past = await self._archive.incidents(number, [view.incident for view in shown_open(board, page)])
+        shown = incidents_page(board, past, page, number, self._instance(), now)
         return _page(self._pages.render("incidents.html", board, now, shown=shown))
 
     async def _connection(self, request: web.Request) -> web.Response:

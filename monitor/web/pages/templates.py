@@ -4,6 +4,7 @@ import hashlib
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime
+from functools import cache
 from importlib.resources import files
 from itertools import islice
 from typing import Any
@@ -47,26 +48,7 @@ class Pages:
             if entry.name.endswith(tuple(_TYPES))
         }
         digest = hashlib.sha256(b"".join(self.static[name].body for name in sorted(self.static))).hexdigest()
-        self._environment = Environment(
-            loader=PackageLoader("monitor.web"),
-            autoescape=select_autoescape(default=True, default_for_string=True),
-            undefined=StrictUndefined,
-            trim_blocks=True,
-            lstrip_blocks=True,
-            auto_reload=False,
-        )
-        self._environment.globals.update(edition=digest[:12], acting=acting, dashboard=dashboard, reconnects=reconnects)
-        self._environment.filters.update(
-            stamp=stamp,
-            second=second,
-            minute=moment,
-            iso=iso,
-            day=day,
-            clock=clock,
-            part=url_part,
-            number="{:,}".format,
-            local="{:%Y-%m-%dT%H:%M}".format,
-        )
+        self._site = {"edition": digest[:12], "acting": acting, "dashboard": dashboard}
 
     def status(
         self, board: StatusBoard, page: Page, sparklines: Mapping[int, SparklineRow], now: datetime, past: datetime | None = None
@@ -126,9 +108,35 @@ class Pages:
             "now": now,
             "root": root,
         }
-        parts = self._environment.get_template(template).generate(**known, **values)
+        parts = _environment().get_template(template).generate(**self._site, **known, **values)
         while piece := "".join(islice(parts, _PARTS)):
             yield piece.encode(errors="replace")
+
+
+@cache
+def _environment() -> Environment:
+    """Of the whole process: it keeps the compiled templates."""
+    environment = Environment(
+        loader=PackageLoader("monitor.web"),
+        autoescape=select_autoescape(default=True, default_for_string=True),
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        auto_reload=False,
+    )
+    environment.globals["reconnects"] = reconnects
+    environment.filters.update(
+        stamp=stamp,
+        second=second,
+        minute=moment,
+        iso=iso,
+        day=day,
+        clock=clock,
+        part=url_part,
+        number="{:,}".format,
+        local="{:%Y-%m-%dT%H:%M}".format,
+    )
+    return environment
 
 
 def _label_address(name: str, value: str) -> str:
