@@ -298,7 +298,7 @@ def summary(snapshot: Snapshot, rows: Sequence[StatusRow]) -> list[str]:
     unknown = Counter(status_label(row.view, row.status, ()) for row in rows if row.status is DisplayStatus.UNKNOWN)
     labels = {status: {STATUS_LABELS[status]: counts[status]} for status in DisplayStatus} | {DisplayStatus.UNKNOWN: unknown}
     states = ", ".join(
-        f"{number} {coloured(label.lower(), status.value)}"
+        f"{number:,} {coloured(label.lower(), status.value)}"
         for status in DisplayStatus
         for label, number in labels[status].items()
         if number

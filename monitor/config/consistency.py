@@ -390,7 +390,7 @@ def _schedule(draft: Draft, warn: Warn) -> None:
         if load.too_many:
             from monitor.text.load import interval_advice, load_text  # noqa: PLC0415 - rarely needed, and a verb starts faster without
 
-            warn(("connections",), load_text(load), f"use longer intervals: {interval_advice(load)}")
+            warn(("connections",), load_text(load), interval_advice(load))
 
 
 def _places(draft: Draft, warn: Warn) -> None:

@@ -1,4 +1,4 @@
-"""Deletes of old rows, a bounded number at a time, so that the write lock is held briefly."""
+"""Deletes of old rows; of the tables that grow with checks a bounded number at a time, so that the write lock is held briefly."""
 
 from collections.abc import Collection
 from datetime import datetime, timedelta

@@ -53,10 +53,19 @@ class Loop:
     Args:
         rest_seconds: the longest wait when there is nothing to do; a wake ends it.
         idle: seconds until there will be something to do, where the worker knows; ends the rest in time.
+        delay_seconds: the wait before the first step; a wake ends it.
     """
 
     def __init__(
-        self, name: str, step: Step, *, rest_seconds: float, clock: Clock, stop: asyncio.Event, idle: Callable[[], float] | None = None
+        self,
+        name: str,
+        step: Step,
+        *,
+        rest_seconds: float,
+        clock: Clock,
+        stop: asyncio.Event,
+        idle: Callable[[], float] | None = None,
+        delay_seconds: float = 0.0,
     ) -> None:
         self.name = name
         self.wake = asyncio.Event()
@@ -66,9 +75,12 @@ class Loop:
         self._clock = clock
         self._stop = stop
         self._idle = idle
+        self._delay_seconds = delay_seconds
 
     async def run(self) -> None:
         """Step until the stop is requested; the current step is finished first."""
+        if self._delay_seconds:
+            await self._clock.wait(self.wake, self._delay_seconds)
         while not self._stop.is_set():
             self.wake.clear()
             busy = await self._step()

@@ -84,6 +84,7 @@ class Watchdog:
         self._changes = ClockChanges(clock)
         self._storage_failing = False
         self._outbox_read: tuple[int, float] | None = None
+        self._description, self._described_at = "", float("-inf")
 
     async def step(self) -> bool:
         """Check everything once; returns False: there is never more to do at once."""
@@ -133,7 +134,10 @@ class Watchdog:
             _log.error("loop.stuck", loops=stuck)
             self._manager.unwell(f"Stuck: {', '.join(stuck)}")
             return
-        self._manager.alive(self.status())
+        if self._described_at != self._probe.submitted_at:
+            # Not at every ping: it brings the views of all connections in line.
+            self._described_at, self._description = self._probe.submitted_at, self.status()
+        self._manager.alive(self._description)
 
     def _watch_clocks(self) -> None:
         jump, suspend_seconds = self._changes.since_last()

@@ -45,6 +45,7 @@ from monitor.domain.views.snapshot import (
 )
 from monitor.logs import get_logger
 from monitor.state.evaluation_config import EvaluationConfig
+from monitor.text.format import sentence
 from monitor.text.load import interval_advice, load_text
 
 if TYPE_CHECKING:
@@ -221,7 +222,7 @@ class Registry(Engine):
         self.loads = tuple(account_loads(specs, self.config.requests_per_second))
         for load in self.loads:
             if load.too_many and load.account not in before:
-                advice = f"Use longer intervals: {interval_advice(load)}."
+                advice = sentence(interval_advice(load))
                 _log.warning("account.overloaded", account=load.account, problem=load_text(load), advice=advice)
 
     def add_notice(self, notification: Notification) -> None:

@@ -15,7 +15,7 @@ def load_text(load: AccountLoad) -> str:
 
 def interval_advice(load: AccountLoad) -> str:
     """The interval that would fit."""
-    return f"{format_duration(load.fitting_interval)} for all of them would fit"
+    return f"use longer intervals: {format_duration(load.fitting_interval)} for all of them would fit"
 
 
 def _per_hour(rate: float) -> str:

@@ -38,6 +38,8 @@ _BURST_SECONDS = 0.25
 
 _RETENTION_REST_SECONDS = 3600.0
 _UPTIME_ROLLUP_REST_SECONDS = 600.0
+# With thousands of connections the first pass takes as much as all the rest of the start, and nothing waits for it.
+_UPTIME_ROLLUP_DELAY_SECONDS = 5.0
 _EVALUATOR_LIMIT_SECONDS = 60.0
 # A workspace may have hundreds of users, each with a list of its own, read at the account's request rate.
 _DISCOVERER_LIMIT_SECONDS = 7200.0
@@ -283,7 +285,8 @@ class WorkerGroup:
         self.add("evaluate", "rerouter", rerouter.step, limit=_EVALUATOR_LIMIT_SECONDS)
         rollup = UptimeRollup(registry=shared.registry, database=shared.database, clock=shared.clock, longest=settings.daily)
         rest = _UPTIME_ROLLUP_REST_SECONDS
-        self.add("uptime-rollup", "uptime-rollup", rollup.step, limit=2 * rest, rest=rest, idle=rollup.idle)
+        delay = _UPTIME_ROLLUP_DELAY_SECONDS
+        self.add("uptime-rollup", "uptime-rollup", rollup.step, limit=2 * rest, rest=rest, idle=rollup.idle, delay=delay)
         retention = RetentionWorker(shared.database, shared.clock, settings)
         rest = _RETENTION_REST_SECONDS
         self.add("retention", "retention", retention.step, limit=2 * rest, rest=rest)
@@ -298,10 +301,11 @@ class WorkerGroup:
         rest: float | None = None,
         idle: Callable[[], float] | None = None,
         progress: LoopProgress | None = None,
+        delay: float = 0.0,
     ) -> None:
         """Run *step* in a loop of this name and kind; *limit*: after so many seconds without progress, and its rest, it is stuck."""
         # The scheduler's jobs wake the loops; their own rests only matter when a job is missed.
         rest = self._dependencies.limits.rest if rest is None else rest
-        loop = Loop(name, step, rest_seconds=rest, clock=self._dependencies.clock, stop=self._stop, idle=idle)
+        loop = Loop(name, step, rest_seconds=rest, clock=self._dependencies.clock, stop=self._stop, idle=idle, delay_seconds=delay)
         self._loops.setdefault(kind, []).append(loop)
         self.watched.append(WatchedLoop(progress or loop, limit + rest))

@@ -48,8 +48,10 @@ def _measure(folder: Path, size: int, costs: list[float]) -> Iterator[Result]:
     ):
         wait_until("the API", lambda: "listening" in command.text(), alive=command)
         began = time.perf_counter()
-        # As installed: with compiled files.
+        # As installed: with compiled files, and without what only our tools bring and libraries import where it is there.
+        (folder / "rich.py").write_text("raise ImportError\n")
         compiled = {"PYTHONDONTWRITEBYTECODE": "", "PYTHONPYCACHEPREFIX": str(Path(tempfile.gettempdir()) / "bench-compiled")}
+        compiled["PYTHONPATH"] = str(folder)
         log = folder / "daemon.log"
         daemon = stack.enter_context(
             running(Path(sys.executable), "-m", "monitor", "run", "--config", str(config), log=log, environment=compiled)

@@ -7,7 +7,7 @@ installed, a receiver added, a backup restored, and the database moved to Postgr
 container image is built and run, where there is podman. Takes twenty minutes, root, and Debian's `debootstrap` and `systemd-container`; so
 it is no part of `make test`.
 
-Arguments choose parts, or steps with those that build or install what they need; what `machine.package` built is kept for the other parts:
+Arguments choose parts, or steps with those that build or install what they need; the package that `machine.package` built is kept:
 `make boot ARGS="machine.package machine.follow_install machine.follow_removal image"`.
 """
 
@@ -21,7 +21,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from tests.boot.container import Container, Failed, missing_tools
+from tests.boot.container import Container, Failed, missing_tools, run
 from tests.boot.image import Image, lacks_podman
 from tests.boot.pasting import Person, blocks_below
 from tests.e2e.processes import Receiver, Simulator, control_port, fetch, free_port, scrape
@@ -29,7 +29,7 @@ from tests.e2e.processes import Receiver, Simulator, control_port, fetch, free_p
 ROOT = Path(__file__).parents[2]
 FOLDER = Path("/var/tmp/postpost-monitor-boot")
 SOURCE, DIST = FOLDER / "source", FOLDER / "dist"
-"""The checkout as it is, for each part; what the first machine built from it."""
+"""The checkout as it is; what the first machine built from it."""
 WEB = "http://127.0.0.1:9840"
 CONFIG = "/etc/postpost-monitor/config.yaml"
 THREADS = "threads-17841412345678"
@@ -318,7 +318,8 @@ class Packaged(Story):
     def follow_routes(self) -> None:
         """Routes: the commands of operate.md say who would be notified, and test a receiver."""
         before = self.receiver.types().count("test")
-        said = self.person.follow("docs/how-to/operate.md", "Routes", instead={"receivers test chat": "receivers test on-call"})
+        own = {" --label team=social": "", "receivers test chat": "receivers test on-call"}
+        said = self.person.follow("docs/how-to/operate.md", "Routes", instead=own)
         _must("on-call" in said and self.receiver.types().count("test") > before, "it is named and tested", said)
 
     def follow_silences(self) -> None:
@@ -470,7 +471,7 @@ def _live_in_image(chosen: list[str]) -> bool:
     if lacks_podman():
         print("without podman the container image is not built: apt-get install podman")
         return True
-    shutil.copytree(DIST, SOURCE / "dist")
+    run([str(SOURCE / ".ci/dist"), sys.executable, str(SOURCE / "dist")])
     with tempfile.TemporaryDirectory() as folder, _world(Path(folder)) as (simulator, receiver, key):
         image = Image(FOLDER, SOURCE, simulator, receiver, key)
         try:

@@ -9,7 +9,7 @@ from tests.project.source import all_docstring_lines, docstring_lines, functions
 FUNCTION_LINES = 60
 MEDIAN_FUNCTION_LINES = 10
 MODULE_LINES = 500
-BUDGET = 51_200
+BUDGET = 51_400
 """Lines of `monitor/`, all counted."""
 
 PACKAGE_BUDGETS = {
@@ -18,17 +18,17 @@ PACKAGE_BUDGETS = {
     "config": 4_250,
     "db": 5_700,
     "domain": 11_500,
-    "http": 1_000,
+    "http": 1_050,
     "metrics": 900,
-    "notify": 1_900,
+    "notify": 1_950,
     "postpost": 1_000,
-    "runtime": 650,
+    "runtime": 700,
     "schemas": 1_450,
     "simulator": 2_350,
     "state": 1_700,
     "text": 2_300,
-    "web": 7_050,
-    "workers": 2_150,
+    "web": 7_100,
+    "workers": 2_200,
 }
 """Package -> how many lines it may have. Raise one only with a reason in the commit."""
 

@@ -356,6 +356,14 @@ def test_end_of_a_token_at_an_earlier_moment() -> None:
     assert (past.state.health, past.state.last_check_at) == (Health.UNKNOWN, None)
 
 
+def test_what_rows_cannot_say_of_an_earlier_moment() -> None:
+    """A token that the API renews by itself had no end then either, and permissions that are back now were missing."""
+    passed, connection = an_observation(OK, START), a_connection(platform_id="youtube-UC1")
+    lost = IncidentView(IncidentRef(Topic.PERMISSIONS, "1", 1, START), Scope.CONNECTION, 1, "lost", Severity.WARNING, OK, "read, write")
+    (past,) = views_at([(connection, passed, passed, parse_token_life("expired"))], [lost], at(MINUTE), Policy())
+    assert (estimate.best_estimate(past.state.token), past.state.permissions_missing) == (None, ("read", "write"))
+
+
 def test_inconclusive_check_at_an_earlier_moment() -> None:
     """During an outage each last check is inconclusive: what the last conclusive one said counts, also that nothing can be tested."""
     silent = an_observation(Reason.API_TIMEOUT, at(MINUTE))

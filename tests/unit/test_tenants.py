@@ -189,7 +189,7 @@ def test_load() -> None:
     assert load_text(main) == (
         "the 600 connections of account main need 36,000 checks per hour, but 5 requests per second allow 18,000: checks are late"
     )
-    assert interval_advice(main) == "3m for all of them would fit"
+    assert interval_advice(main) == "use longer intervals: 3m for all of them would fit"
     fitting = [ConnectionSpec("main", "", f"x-{number}", "x", interval=main.fitting_interval) for number in range(600)]
     assert account_loads(fitting, 5)[0].share < 1
     assert account_loads(specs[:3], 0.1)[0].fitting_interval == timedelta(seconds=33)

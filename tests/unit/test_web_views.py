@@ -424,6 +424,26 @@ def test_cards() -> None:
     assert (cards[4].why, cards[4].advice[:18]) == ("3 messages waiting.", "Check the receiver")
 
 
+def test_a_shared_cause_is_said_once() -> None:
+    """What the card of a group says of all its connections is not repeated in the list; another cause or message is."""
+    views = [
+        _view(number, a_state(Health.ERROR, reason=reason, detail=detail))
+        for number, reason, detail in ((1, Reason.CREDENTIAL_REJECTED, "revoked"), (2, Reason.CREDENTIAL_REJECTED, "x"), (3, Reason.OK, ""))
+    ]
+    group = IncidentView(
+        IncidentRef(Topic.SCOPE, "group:main/linkedin", 1, NOW),
+        Scope.GROUP,
+        None,
+        "failed",
+        Severity.CRITICAL,
+        views[0].state.reason,
+        "revoked",
+    )
+    rows = {row.view.connection.id: row for row in _page(_board(*views, incidents=(group,))).rows}
+    assert {number: [note.quoted for note in row.notes] for number, row in rows.items()} == {1: [], 2: ["x"], 3: []}
+    assert [note.quoted for note in _page(_board(views[0])).rows[0].notes] == ["revoked"]
+
+
 def test_no_receiver_is_a_card() -> None:
     """That nobody is notified stands at the top, not in a footnote."""
     assert [card.title for card in cards_of(_board(_view()).snapshot, NOW)] == [

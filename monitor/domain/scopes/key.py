@@ -29,8 +29,8 @@ class ScopeKey(NamedTuple):
     Identifies a scope.
 
     Attributes:
-        kind: the kind of scope; `rate` and `service` are the API's throttling of, and its service to, one account, `limit` its throttling
-            of all of them; `user` without a user are all of an account; `group` are the connections of one user and platform.
+        kind: the kind of scope; `rate`: the API throttles one account; `limit`: it throttles all of them; `service`: it does not serve one
+            account; `user` without a user are all of an account; `group` are the connections of one user and platform.
         name: the API's host, the account or the platform; empty for the database.
         user: the managed user, or empty.
         group_platform: of a group: its platform; else empty.

@@ -45,20 +45,14 @@ def views_at(
         if one.connection_id is not None and one.scope is Scope.CONNECTION:
             own[one.connection_id].append(one)
     scopes = {scope.key: scope for scope in (_scope(one) for one in open_then if one.scope is not Scope.CONNECTION)}
-    return tuple(
-        _view(
-            connection,
-            _with_present(
-                at,
-                _state(connection, last, evidence, life, own.get(connection.id, ()), at, policy) if last is not None else ConnectionState(),
-                present.get(connection.id),
-            ),
-            scopes,
-            at,
-            policy,
-        )
-        for connection, last, evidence, life in checks
-    )
+    views = []
+    for connection, last, evidence, life in checks:
+        now, state = present.get(connection.id), ConnectionState()
+        if last is not None:
+            status = now.token.status if now is not None else None
+            state = _state(connection, last, evidence, life, own.get(connection.id, ()), at, policy, status)
+        views.append(_view(connection, _with_present(at, state, now), scopes, at, policy))
+    return tuple(views)
 
 
 def _with_present(at: datetime, state: ConnectionState, present: ConnectionState | None) -> ConnectionState:
@@ -107,10 +101,13 @@ def _state(
     incidents: Sequence[IncidentView],
     at: datetime,
     policy: Policy,
+    token_status: str | None,
 ) -> ConnectionState:
     said = evidence or last
     outcome, known_at = outcome_of(said.verdict.reason), evidence.at if evidence is not None else None
     passed = outcome is Outcome.PASSED
+    # The texts of a token that the API renews by itself say nothing of its end.
+    life = TokenLife() if estimate.is_artefact(token_status, connection.platform) else life
     token, _ = estimate.apply(
         TokenBelief(), life, passed=passed, sent_at=said.at, at=said.at, server_at=None, policy=policy.expiry_for(connection.platform)
     )
@@ -132,7 +129,8 @@ def _state(
     topics = {
         one.incident.topic: TopicState(one.level, one.incident.opened_at, one.incident.number, one.incident.opened_at) for one in incidents
     }
-    state = replace(state, topics=topics)
+    lost = [one.detail for one in incidents if one.incident.topic is Topic.PERMISSIONS and one.detail]
+    state = replace(state, topics=topics, permissions_missing=tuple(lost[0].split(", ")) if lost else ())
     incident = next((one for one in incidents if one.incident.topic is Topic.CONNECTION), None)
     if incident is None or incident.level not in {Health.ERROR, Health.MISSING, Health.MISCONFIGURED}:
         return state

@@ -9,6 +9,7 @@ from typing import Any
 
 from monitor.domain.expiry.estimate import best_estimate
 from monitor.domain.reasons import Health, Scope
+from monitor.domain.scopes.key import scopes_above
 from monitor.domain.uptime import OpenOutage
 from monitor.domain.views.handling import Handling, handling_of, open_outage
 from monitor.domain.views.snapshot import ConnectionView, IncidentView, Snapshot, as_known
@@ -192,7 +193,8 @@ class StatusBoard:
         pages = max(1, -(-len(matching) // PAGE_SIZE))
         number = min(filters.page, pages)
         shown = matching[(number - 1) * PAGE_SIZE : number * PAGE_SIZE]
-        rows = tuple(self.row(view, now) for view in shown)
+        shared = {card.subject: card for card in cards_of(self.snapshot, now) if card.scope in (Scope.GROUP, Scope.PLATFORM)}
+        rows = tuple(_without_shared(self.row(view, now), shared) for view in shown)
         groups = self._groups(matching, shown, filters.group) if filters.group else {}
         return Page(replace(filters, page=number), rows, len(matching), number, pages, groups)
 
@@ -296,6 +298,15 @@ class StatusBoard:
     def _troubled(self) -> Sequence[tuple[DisplayStatus, ConnectionView]]:
         """Those in trouble and those whose tokens end soon."""
         return self._sorted[: self._in_trouble + self.counts[DisplayStatus.EXPIRING]]
+
+
+def _without_shared(row: ConnectionRow, shared: Mapping[str, Card]) -> ConnectionRow:
+    """*row* without the cause that the card of its group or platform, one of *shared*, gives for all of them."""
+    above = scopes_above(row.view.connection, "")
+    card = shared.get(str(above.group)) or shared.get(str(above.platform))
+    if card is None:
+        return row
+    return replace(row, notes=tuple(note for note in row.notes if (note.text, note.quoted) != (card.why, card.quoted)))
 
 
 _LATEST = datetime.max.replace(tzinfo=UTC)
