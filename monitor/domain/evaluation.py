@@ -11,7 +11,7 @@ from monitor.domain.events import FINE, Notification, Transition
 from monitor.domain.expiry import estimate, model
 from monitor.domain.notifications import decide
 from monitor.domain.policy import Policy
-from monitor.domain.reasons import CREDENTIAL, Health, meaning
+from monitor.domain.reasons import CREDENTIAL, UPSTREAM, Health, meaning
 from monitor.domain.replies.checks import Observation
 from monitor.domain.replies.listings import ListedConnection
 from monitor.domain.replies.token_life import TokenLife
@@ -94,12 +94,14 @@ def evaluate_check(known: EvaluationInput, observation: Observation, policy: Pol
     frozen = _context(known, after, known.state, now, policy).frozen_by is not None
     known = replace(known, state=_after_scope_recovery(known, after))
     state = health.advance(known.connection, known.state, observation, policy, frozen=frozen)
+    state = _with_named_cause(known, state, after[known.above.platform])
     state = _apply_token(known, state, observation, policy)
     state = _without_explained_changes(known, state, after)
     platform = known.above.platform
     several = known.member_counts.get(platform, 1) >= policy.scopes.platform_count
     if several and not frozen and platform_scope.is_sign(known.state, state):
-        after[platform] = platform_scope.suspected(after[platform], now, policy.scopes, known.window)
+        after[platform] = platform_scope.suspected(after[platform], observation.verdict, now, policy.scopes, known.window)
+    after[platform] = platform_scope.explained(after[platform], state, observation.verdict, now)
     decision = decide.decide(
         known.connection,
         known.state,
@@ -242,7 +244,11 @@ def scope_context(
     recovered_at = max((at for at in (recovered_at, recovered) if at is not None), default=None)
     spans = tuple((opened_at, closed_at) for opened_at, closed_at in outages if opened_at is not None)
     repaired_with = next((key for key in (above.platform, above.group) if _tells_repair(scopes.get(key), connection)), None)
-    return ScopeContext(frozen_by, covered_by or frozen_by, watching_since, hold_until, recovered_at, spans, resumed_at, repaired_with)
+    suspected = scopes.get(above.platform)
+    alike_at = suspected.last_bad_at if suspected is not None and suspected.reason in UPSTREAM else None
+    return ScopeContext(
+        frozen_by, covered_by or frozen_by, watching_since, hold_until, recovered_at, spans, resumed_at, repaired_with, alike_at
+    )
 
 
 def _tells_repair(scope: ScopeState | None, connection: Connection) -> bool:
@@ -329,6 +335,17 @@ def _after_scope_recovery(known: EvaluationInput, states: Mapping[ScopeKey, Scop
     if pending is state.pending and pending_cause is state.pending_cause:
         return state
     return replace(state, pending=pending, pending_cause=pending_cause)
+
+
+def _with_named_cause(known: EvaluationInput, state: ConnectionState, platform: ScopeState) -> ConnectionState:
+    """The failing connection's state with the cause that it had, where it shows a text that nobody knows while its platform has trouble."""
+    before, failure = known.state.failure, state.failure
+    if before is None or failure is None or before.cause is None or known.state.health is not Health.ERROR:
+        return state
+    if not platform_scope.hides_cause(platform, before.cause, state):
+        return state
+    same = replace(failure, cause=before.cause, detail=before.detail, cause_since=before.cause_since)
+    return replace(state, pending_cause=None, failure=same)
 
 
 def _without_explained_changes(known: EvaluationInput, state: ConnectionState, scopes: Mapping[ScopeKey, ScopeState]) -> ConnectionState:

@@ -12,6 +12,7 @@ from monitor.errors import Reason
 FINE = "fine"
 STALE = "stale"
 REMOVED = "removed"
+REPLACED = "replaced"
 
 
 class Severity(StrEnum):

@@ -108,10 +108,10 @@ def next_check_in(
 
 
 def lasting_at(connection: Connection, state: ConnectionState, policy: Policy) -> datetime | None:
-    """Return when trouble of the platform itself has lasted long enough to be notified; None when the connection has none."""
+    """Return when trouble of the platform itself has lasted, at every check, long enough to be notified; None when there is none."""
     if state.health is not Health.ERROR or state.cause not in UPSTREAM or state.since is None:
         return None
-    return state.since + policy.upstream_for(connection.platform, connection.interval)
+    return max(state.since, state.last_passed_at or state.since) + policy.upstream_for(connection.platform, connection.interval)
 
 
 def pace(connection: Connection, state: ConnectionState, policy: Policy) -> timedelta:

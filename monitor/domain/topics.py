@@ -11,7 +11,7 @@ from monitor.domain.events import FINE, Severity, Topic
 from monitor.domain.expiry import estimate
 from monitor.domain.expiry import levels as expiry_levels
 from monitor.domain.policy import Policy
-from monitor.domain.reasons import CREDENTIAL, Advice, Health, advice_of
+from monitor.domain.reasons import CREDENTIAL, UPSTREAM, Advice, Health, advice_of
 from monitor.domain.schedule import lasting_at
 from monitor.domain.scopes.key import ScopeKey
 from monitor.domain.states import ConnectionState, PendingLevel
@@ -23,6 +23,9 @@ EXPIRED = "expired"
 OVERDUE = "overdue"
 FAILING = "failing"
 LOST = "lost"
+
+# For so many times what it takes alone.
+_WAITS_FOR_OTHERS = 2
 
 DUE_TO_TOKEN = CREDENTIAL | {Reason.VALIDATION_FAILED}
 """Reasons that may be the end of the token: a refused credential, and a text that names no cause."""
@@ -44,6 +47,7 @@ class ScopeContext:
         recovered_at: when the last incident that froze the connection closed, or None.
         outages: the open or last incident of each scope: since when it was seen, and when it closed.
         repaired_with: the platform or group whose open incident began with the connection, asks to reconnect it, and will tell its end.
+        alike_at: when a connection of its platform last began to fail with trouble of the platform.
         resumed_at: when this process began or went on to check, after a pause of the process or the machine.
     """
 
@@ -55,6 +59,7 @@ class ScopeContext:
     outages: tuple[tuple[datetime, datetime | None], ...] = ()
     resumed_at: datetime | None = None
     repaired_with: ScopeKey | None = None
+    alike_at: datetime | None = None
 
 
 def connection_level(connection: Connection, state: ConnectionState, now: datetime, policy: Policy, context: ScopeContext) -> str:
@@ -135,9 +140,21 @@ def is_unseen(connection: Connection, state: ConnectionState, now: datetime, pol
     return now - resumed_at <= policy.stale_for(connection.interval)
 
 
-def is_too_young(connection: Connection, state: ConnectionState, now: datetime, policy: Policy) -> bool:
-    """Whether a notification waits because trouble of the platform itself has not lasted long enough."""
-    lasting = lasting_at(connection, state, policy)
+def lasts_at(connection: Connection, state: ConnectionState, policy: Policy, context: ScopeContext) -> datetime | None:
+    """Return when trouble of the platform itself has lasted long enough at this connection alone; None when there is none."""
+    alone, wait = lasting_at(connection, state, policy), policy.upstream_for(connection.platform, connection.interval)
+    if alone is None or state.since is None or context.alike_at is None:
+        return alone
+    # Others have met it since: it is more likely the platform's, and will show so.
+    return max(alone, min(context.alike_at, state.since + _WAITS_FOR_OTHERS * wait) + wait)
+
+
+def is_too_young(connection: Connection, state: ConnectionState, now: datetime, policy: Policy, context: ScopeContext) -> bool:
+    """Whether a notification waits because trouble of the platform itself has not lasted long enough, or comes and goes."""
+    failure = state.failure
+    if context.alike_at is not None and state.health is Health.OK and failure is not None and failure.cause in UPSTREAM:
+        return True
+    lasting = lasts_at(connection, state, policy, context)
     if lasting is None:
         return False
     looked = state.last_evidence_at is not None and state.last_evidence_at >= lasting

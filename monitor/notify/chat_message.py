@@ -10,7 +10,7 @@ from typing import Any
 from zoneinfo import ZoneInfo
 
 from monitor.config import ReceiverSettings
-from monitor.domain.events import REMOVED, Severity
+from monitor.domain.events import REMOVED, REPLACED, Severity
 from monitor.domain.scopes.key import ACCOUNT_KINDS, PLATFORM, ScopeKey
 from monitor.domain.silencing.acceptance import ACCEPTED
 from monitor.errors import Reason
@@ -31,7 +31,7 @@ _MOMENT = re.compile(r"\b(\d{4}-\d\d-\d\d \d\d:\d\d(?::\d\d)?) UTC\b")
 _BRACKETS = str.maketrans("<>", "\u2039\u203a")
 _CALLS = re.compile(r"@(?=everyone|here|channel|all|group|team)", re.IGNORECASE)
 _CLOSED = "closed"
-_OTHER_ENDS = {REMOVED: "Closed", ACCEPTED: "Accepted"}
+_OTHER_ENDS = {REMOVED: "Closed", REPLACED: "Replaced", ACCEPTED: "Accepted"}
 _MARKS = {"critical": "🔴", "warning": "🟠", "info": "🔵"}
 _OVER = "🟢"
 _EXPLAINED = {"error", "missing", "misconfigured", "stale"}

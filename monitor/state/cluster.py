@@ -414,16 +414,16 @@ class GlobalUnit(UnitOfWork):
         if not is_bad(told.reason) and told.reason is not Reason.API_VALIDATOR_FAILED:
             self._served[told.account] = max(told.at, self._served.get(told.account, told.at))
         if told.sign:
-            self._suspect(told)
+            self._suspect(observation)
 
-    def _suspect(self, told: Finding) -> None:
+    def _suspect(self, sign: Observation) -> None:
         """A connection fails for the first time: its platform is looked at."""
-        connection, replica = self._replica.connection(told.connection_id), self._replica
-        if connection is None or told.at is None:
+        connection, policy, at = self._replica.connection(sign.connection_id), self._replica.config.policy, sign.at
+        if connection is None:
             return
-        key, policy, at = ScopeKey(PLATFORM, connection.platform), replica.config.policy.scopes, told.at
-        if replica.member_count(key) >= policy.platform_count:
-            self.change_scope(key, lambda state: platform_scope.suspected(state, at, policy, replica.config.policy.api_window), at)
+        key = ScopeKey(PLATFORM, connection.platform)
+        if self._replica.member_count(key) >= policy.scopes.platform_count:
+            self.change_scope(key, lambda state: platform_scope.suspected(state, sign.verdict, at, policy.scopes, policy.api_window), at)
 
     def retire_account(self, account: str) -> None:
         """Stop monitoring the connections of *account*: what is open about it and them closes."""

@@ -5,7 +5,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, timedelta
 
 from monitor.domain.connections import Connection
-from monitor.domain.events import FINE, REMOVED, EventType, Notification, NotificationFacts, Topic
+from monitor.domain.events import FINE, REMOVED, REPLACED, EventType, Notification, NotificationFacts, Topic
 from monitor.domain.scopes.key import ScopeKey
 from monitor.domain.silencing.acceptance import ACCEPTED
 from monitor.errors import Reason
@@ -71,6 +71,7 @@ _KIND_SENTENCES: dict[tuple[str, EventType], str] = {
 
 # Incidents that close without a recovery.
 _CLOSED_WITHOUT_RECOVERY: dict[tuple[str, EventType], str] = {
+    (REPLACED, EventType.GROUP_CLOSED): "The {platform} connections of {owner} go on failing, with others: see the incident of {platform}.",
     (ACCEPTED, EventType.PERMISSIONS_RESTORED): "The lost permissions of {who} are no longer required: an operator accepted the loss.",
 }
 

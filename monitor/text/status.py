@@ -38,6 +38,7 @@ _CLOSED = {
 _CLOSED_WHY = {
     "unsupported": "The API can no longer test it.",
     "removed": "It is no longer watched.",
+    "replaced": "It goes on as part of a wider incident.",
     "accepted": "An operator accepted the loss.",
 }
 

@@ -29,6 +29,8 @@ _COOL_DOWN = 2 * HOUR
 _WIDE_FLEET = 30
 """Fewer connections are a small fleet."""
 
+_PAIR = 2
+
 _OUTAGES = (
     Reason.API_FAILED, Reason.API_FAILED, Reason.API_TIMEOUT, Reason.API_UNREACHABLE, Reason.API_DNS_FAILED, Reason.PROXY_ANSWERED, Reason.REPLY_NOT_JSON,
 )  # fmt: skip
@@ -463,16 +465,17 @@ def _unusual_outage(draft: _Draft, lasts: float, **changes: object) -> Occurrenc
 
 
 def _partial_outage(draft: _Draft) -> None:
-    """A platform fails some requests only; of a small fleet's few connections that cannot be told from outages one after the other."""
-    if len(draft.members) >= _WIDE_FLEET:
-        _unusual_outage(draft, draft.random.uniform(1.5, 4) * HOUR, share=draft.random.uniform(0.4, 0.9))
+    """A platform fails some requests only; of two connections nearly all, or they would seldom be seen to fail together."""
+    outage = _unusual_outage(draft, draft.random.uniform(1.5, 4) * HOUR)
+    if outage is not None:
+        least = 0.4 if len(outage.members) > _PAIR else 0.8
+        draft.occurrences[-1] = replace(outage, share=draft.random.uniform(least, 0.9))
 
 
 def _mixed_outage(draft: _Draft) -> None:
-    """A platform fails with many texts, some of which nobody knows; two connections may show only those."""
-    if len(draft.members) >= _WIDE_FLEET:
-        others = ("Request failed with status code 502", *texts.UNNAMED.texts["*"][:1])
-        _unusual_outage(draft, draft.random.uniform(1.5, 4) * HOUR, others=others)
+    """A platform fails with many texts, some of which nobody knows."""
+    others = ("Request failed with status code 502", *texts.UNNAMED.texts["*"][:1])
+    _unusual_outage(draft, draft.random.uniform(1.5, 4) * HOUR, others=others)
 
 
 def _down_in_outage(draft: _Draft) -> None:

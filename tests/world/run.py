@@ -316,6 +316,9 @@ class _Runner:
         self.registry.notice_clock_jump()
         for evaluation in self.registry.evaluate(self.clock.now()):
             self._take(evaluation)
+        for account in self.accounts.values():
+            # As the daemon does every second: what a scope brings forward is due at once.
+            account.queue.is_due(self.clock.monotonic())
 
     def _deliver(self) -> None:
         self._sent_at = self.true.elapsed

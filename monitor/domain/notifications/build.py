@@ -9,6 +9,7 @@ from monitor.domain.copies import replace
 from monitor.domain.events import (
     FINE,
     REMOVED,
+    REPLACED,
     EventType,
     IncidentRef,
     Notification,
@@ -322,7 +323,7 @@ def build_scope_notification(state: ScopeState, context: NotificationContext, *,
     # Those of a flapping scope are one incident to receivers; what is said is said of the last of them.
     opened_at = value.opened_at or now
     opens, closes = _TYPES[state.scope]
-    if state.closed_why == REMOVED:
+    if state.closed_why in {REMOVED, REPLACED}:
         closes = _REMOVED_TYPES.get(state.scope, closes)
     ordinary = NotificationReason.CLOSED if closing else NotificationReason.OPENED
     left = state.left if context.reminder else ()
@@ -349,5 +350,6 @@ def build_scope_notification(state: ScopeState, context: NotificationContext, *,
             cause_since=None if closing else state.cause_since,
             closed_why=(state.closed_why or None) if closing else None,
             escalated_to=context.escalated_to,
+            included=context.included,
         ),
     )

@@ -13,7 +13,7 @@ from typing import Generic, TypeVar
 from monitor.domain import topics
 from monitor.domain.connections import Connection
 from monitor.domain.copies import replace
-from monitor.domain.events import FINE, EventType, Notification, NotificationReason, Severity, Topic, Transition
+from monitor.domain.events import FINE, REPLACED, EventType, Notification, NotificationReason, Severity, Topic, Transition
 from monitor.domain.notifications.build import (
     NotificationContext,
     build_notification,
@@ -43,8 +43,7 @@ from monitor.domain.notifications.timing import (
 from monitor.domain.policy import Policy
 from monitor.domain.reasons import Advice, Health, Scope
 from monitor.domain.routes import Route
-from monitor.domain.schedule import lasting_at
-from monitor.domain.scopes.platform import is_notified
+from monitor.domain.scopes.platform import is_notified, longest_hold
 from monitor.domain.scopes.state import ScopeState
 from monitor.domain.silencing.acceptance import ACCEPTED
 from monitor.domain.silencing.controls import FOLLOWING, NO_CONTROLS, Controls
@@ -273,9 +272,9 @@ class _ConnectionDraft(_Draft):
         if held_until is not None and self.now < held_until:
             self.suppressed_until[topic] = held_until
             return SuppressionReason.COVERED_BY_SCOPE
-        opening = topic is Topic.CONNECTION and self.value(topic).level == "error" and not is_notified(self.state)
-        if opening and topics.is_too_young(self.connection, self.state, self.now, self.policy):
-            until = lasting_at(self.connection, self.state, self.policy) or self.now
+        opening = topic is Topic.CONNECTION and self.value(topic).level in {"error", topics.FLAPPING} and not is_notified(self.state)
+        if opening and topics.is_too_young(self.connection, self.state, self.now, self.policy, self.context):
+            until = topics.lasts_at(self.connection, self.state, self.policy, self.context) or self.now
             self.suppressed_until[topic] = until if until > self.now else self.now + self.policy.recheck
             return SuppressionReason.NOT_LASTING
         return None
@@ -285,7 +284,7 @@ class _ConnectionDraft(_Draft):
         hold, failure = self.context.hold_until, self.state.failure
         causes = failure.cause_since if failure is not None and topic is Topic.CONNECTION else None
         since = max((at for at in (self.value(topic).since, causes) if at is not None), default=None)
-        longest = 2 * self.policy.scopes.sweep
+        longest = longest_hold(self.state.cause, self.policy.scopes)
         return hold if hold is None or since is None else min(hold, since + longest)
 
     def _repair_unsettled(self, topic: Topic) -> bool:
@@ -422,6 +421,11 @@ class _ScopeDraft(_Draft):
     def closed_why(self, topic: Topic) -> str | None:
         del topic
         return self.state.closed_why or None
+
+    def included(self, topic: Topic) -> bool:
+        """Whether the incident of the platform, which has just been notified, goes on with this one."""
+        del topic
+        return self.state.closed_why == REPLACED
 
     def held_back(self, topic: Topic, *, reminder: bool) -> SuppressionReason | None:
         state = self.state

@@ -11,12 +11,14 @@ from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from math import ceil
 
 from monitor.domain.connections import Connection
 from monitor.domain.copies import replace
-from monitor.domain.events import FINE, STALE, Topic
+from monitor.domain.events import FINE, REPLACED, STALE, Topic
 from monitor.domain.policy import ScopePolicy
 from monitor.domain.reasons import CREDENTIAL, UPSTREAM, Health, advice_of, meaning
+from monitor.domain.replies.checks import Verdict
 from monitor.domain.scopes.key import GROUP, PLATFORM, ScopeKey
 from monitor.domain.scopes.state import MEMBERS_KEPT, RecoveryWindow, ScopeState, closed, opened
 from monitor.domain.states import ConnectionState, PendingCause
@@ -26,6 +28,13 @@ AlikeReasons = frozenset[Reason]
 
 # Failures that the first looks found are looked at once more before they are counted: the wait is this many sweeps at most.
 _MOST_SWEEPS = 2
+# So many sweeps where all fail with texts that nobody knows: a platform that has trouble soon shows one that says so.
+_MOST_SWEEPS_OF_UNKNOWN = 4
+
+# An outage is over after so many looks, and as many as it takes to see so many checks of its connections pass.
+_FEWEST_LOOKS, _PASSED_CHECKS = 2, 8
+# Each time that it seemed to be over, and was not, doubles the looks, this often at most.
+_MOST_DOUBLINGS = 2
 
 _COUNTED = 2
 _STEADY = 3
@@ -103,6 +112,12 @@ def reach(policy: ScopePolicy, window: timedelta) -> timedelta:
     return max(policy.platform_window, window)
 
 
+def hides_cause(platform: ScopeState, cause: Reason, state: ConnectionState) -> bool:
+    """Whether *platform* has, or is about to have, trouble that may show as the unknown text of a connection whose *cause* is known."""
+    has_trouble = platform.suspect_at is not None or (platform.open and platform.reason in UPSTREAM)
+    return has_trouble and state.failures > 0 and state.reason in _UNKNOWN and cause not in _UNKNOWN
+
+
 def covers(scope: ScopeState, one: Member, within: timedelta) -> bool:
     """
     Whether the open incident of *scope* is notified instead of the failure of a connection below it.
@@ -126,13 +141,29 @@ def is_sign(before: ConnectionState, after: ConnectionState) -> bool:
     return previous is None or frozen or previous not in reasons_like(reason)
 
 
-def suspected(state: ScopeState, now: datetime, policy: ScopePolicy, window: timedelta) -> ScopeState:
-    """Return the state of a platform after the first sign of a failure: its other connections are looked at, and its end is in doubt."""
-    if state.recovery is not None:
-        state = replace(state, recovery=None)
+def suspected(state: ScopeState, sign: Verdict, now: datetime, policy: ScopePolicy, window: timedelta) -> ScopeState:
+    """Return the state of a platform after the first *sign* of a failure: its other connections are looked at, and its end is in doubt."""
+    state = _noted(_relapsed(state), sign, now)
     if state.suspect_at is not None:
         return state
     return replace(_swept(state, now, policy, window), suspect_at=now)
+
+
+def explained(state: ScopeState, after: ConnectionState, verdict: Verdict, now: datetime) -> ScopeState:
+    """Return the suspected *state* of a platform after a check of a connection that failed with a text that nobody knows, until then."""
+    return _noted(state, verdict, now) if state.suspect_at is not None and _failure(after) in _UNKNOWN else state
+
+
+def _noted(state: ScopeState, verdict: Verdict, now: datetime) -> ScopeState:
+    """Return *state* with what the platform has shown, if that is trouble of its own."""
+    if verdict.reason not in UPSTREAM or state.open:
+        return state
+    return replace(state, reason=verdict.reason, detail=verdict.detail, last_bad_at=now)
+
+
+def _relapsed(state: ScopeState) -> ScopeState:
+    """Return *state* after a failure: if it was recovering, it is no longer."""
+    return replace(state, recovery=None, relapses=state.relapses + 1) if state.recovery is not None else state
 
 
 def _swept(state: ScopeState, now: datetime, policy: ScopePolicy, window: timedelta) -> ScopeState:
@@ -141,12 +172,17 @@ def _swept(state: ScopeState, now: datetime, policy: ScopePolicy, window: timede
     return replace(state, swept_at=now) if rested else state
 
 
+def longest_hold(reason: Reason | None, policy: ScopePolicy) -> timedelta:
+    """How long the notification of a failure with *reason* waits for the looks at one suspicion."""
+    return (_MOST_SWEEPS_OF_UNKNOWN if reason in _UNKNOWN else _MOST_SWEEPS) * policy.sweep
+
+
 def hold_until(state: ScopeState, policy: ScopePolicy) -> datetime | None:
     """Return until when notifications of single connections wait at most while the platform is suspected; None when it is not."""
     if state.suspect_at is None:
         return None
     # After a pause they are looked at anew.
-    return max(state.suspect_at, state.swept_at or state.suspect_at) + _MOST_SWEEPS * policy.sweep
+    return max(state.suspect_at, state.swept_at or state.suspect_at) + _MOST_SWEEPS_OF_UNKNOWN * policy.sweep
 
 
 @dataclass(frozen=True, slots=True)
@@ -180,9 +216,9 @@ def advance_platform(platform: ScopeState, scope: Callable[[ScopeKey], ScopeStat
     platform = advance_open(platform, sight)
     if platform.suspect_at is None:
         return {platform.key: platform}
-    failing = [one for one in sight.members if _is_new(one, platform, scope, sight)]
+    failing = [_named(one, platform) for one in sight.members if _is_new(one, platform, scope, sight)]
     if _still_looking(platform, failing, sight):
-        return {platform.key: platform}
+        return {platform.key: _with_another_look(platform, failing, sight)}
     platform = replace(platform, suspect_at=None)
     decided: dict[ScopeKey, ScopeState] = {platform.key: platform}
     for reasons, alike in _by_reasons(failing).items():
@@ -193,8 +229,18 @@ def advance_platform(platform: ScopeState, scope: Callable[[ScopeKey], ScopeStat
             if decided.get(key, state) is not state or (state.open and reasons is UPSTREAM):
                 continue
             own = [one for one in _witnesses(platform, reasons, sight) if key in {platform.key, one.group}]
-            decided[key] = _joined(state, reasons, members, sight) if state.open else _with_incident(state, members, own, sight.now)
+            replaced = _replaced(scope, sight) if key == platform.key and reasons is UPSTREAM else {}
+            joining = [one for one in sight.members if one.group in replaced and covers(replaced[one.group], one, sight.within)]
+            together = [*members, *joining]
+            decided[key] = _joined(state, reasons, members, sight) if state.open else _with_incident(state, together, own, sight.now)
+            decided |= {group: closed(old, sight.now, REPLACED) for group, old in replaced.items()}
     return decided
+
+
+def _replaced(scope: Callable[[ScopeKey], ScopeState], sight: Sight) -> Mapping[ScopeKey, ScopeState]:
+    """The open incidents of groups that go on in that of their platform: trouble of its own."""
+    groups = {one.group: scope(one.group) for one in sight.members}
+    return {key: group for key, group in groups.items() if group.open and group.reason in UPSTREAM}
 
 
 def advance_open(state: ScopeState, sight: Sight) -> ScopeState:
@@ -219,34 +265,42 @@ def advance_open(state: ScopeState, sight: Sight) -> ScopeState:
 
 def _recovering(state: ScopeState, left: Sequence[Member], sight: Sight) -> ScopeState:
     """
-    Return the open *state*, some of whose connections pass: all are looked at, and trouble that clears by itself is over after two looks.
+    Return the open *state*, some of whose connections pass: all are looked at, and trouble that clears by itself is over after some looks.
 
-    A platform that fails some requests only would often seem to work at one look.
+    A platform that fails some requests only would often seem to work at one look, and the fewer connections it has, at several.
     """
     now, policy, recovery = sight.now, sight.policy, state.recovery
     if recovery is None:
         swept = _swept(state, now, policy, sight.window)
         return replace(swept, recovery=RecoveryWindow(now, 0, 0)) if swept is not state else state
-    below = (one for one in sight.members if state.key in {one.group, _platform_of(one)} and not one.notified)
-    looked = all(one.looked_at is not None and one.looked_at >= recovery.since for one in below)
-    looked = looked or now - recovery.since >= _MOST_SWEEPS * policy.sweep
-    if state.reason not in UPSTREAM or sight.looking or not looked:
+    below = [one for one in sight.members if state.key in {one.group, _platform_of(one)} and not one.notified]
+    looked = sum(one.looked_at is not None and one.looked_at >= recovery.since for one in below)
+    enough = looked == len(below) or (looked > 0 and now - recovery.since >= _MOST_SWEEPS * policy.sweep)
+    if state.reason not in UPSTREAM or sight.looking or not enough:
         return state
     failing = [one for one in left if one.reason is not None]
     unnamed = all(one.reason not in UPSTREAM for one in failing)
     if len(failing) > (policy.platform_ratio if unnamed else policy.close_ratio) * state.affected or any(not one.steady for one in failing):
-        return replace(state, recovery=None)
-    if len(left) == len(failing) and recovery.good:
+        return _relapsed(state)
+    if len(left) > len(failing):
+        return state
+    if recovery.good + 1 >= _looks(state):
         return _closed(state, sight)
-    again = len(left) == len(failing) and now - recovery.since >= policy.close_after
-    return replace(state, swept_at=now, recovery=RecoveryWindow(now, 1, 0)) if again else state
+    again = now - recovery.since >= policy.close_after
+    return replace(state, swept_at=now, recovery=RecoveryWindow(now, recovery.good + 1, 0)) if again else state
+
+
+def _looks(state: ScopeState) -> int:
+    """At how many looks in a row nothing may fail before the outage of a platform is over."""
+    return max(_FEWEST_LOOKS, ceil(_PASSED_CHECKS / max(1, state.affected))) << min(state.relapses, _MOST_DOUBLINGS)
 
 
 def _closed(state: ScopeState, sight: Sight) -> ScopeState:
-    """Return *state* with its incident closed, and those of its members that fail all the same, for whatever cause."""
-    members = set(state.members)
-    left = tuple(one.connection.id for one in sight.members if one.reason is not None and one.connection.id in members)
-    return replace(closed(state, sight.now), left=left)
+    """Return *state* with its incident closed, and the connections below it that fail all the same, since when and for whatever cause."""
+    below = (one for one in sight.members if state.key in {one.group, _platform_of(one)})
+    left = tuple(one.connection.id for one in below if one.reason is not None)[:MEMBERS_KEPT]
+    affected = max(state.affected, len({*state.members, *left}))
+    return replace(closed(state, sight.now), left=left, affected=affected)
 
 
 def to_look_at(state: ScopeState, members: Iterable[Member], limit: int) -> list[int]:
@@ -277,7 +331,10 @@ def _failing_since(state: ConnectionState) -> datetime | None:
     unconfirmed = _unconfirmed_cause(state)
     if unconfirmed is not None:
         return unconfirmed.first_at
-    return (state.failure.cause_since if state.failure is not None else None) or state.since
+    since = (state.failure.cause_since if state.failure is not None else None) or state.since
+    # Trouble of the platform that comes and goes is as old as it lasts without a passed check.
+    passed_at = state.last_passed_at if state.cause in UPSTREAM else None
+    return max(since, passed_at) if since is not None and passed_at is not None else since
 
 
 def _platform_of(one: Member) -> ScopeKey:
@@ -302,10 +359,27 @@ def _still_looking(platform: ScopeState, failing: Sequence[Member], sight: Sight
     looked_for = sight.now - max(platform.suspect_at, sight.watching_since)
     alike = [len(members) + len(_witnesses(platform, reasons, sight)) for reasons, members in _by_reasons(failing).items()]
     together = max(alike, default=0) >= sight.policy.platform_count
+    if together and all(one.reason in _UNKNOWN for one in failing):
+        return looked_for < _MOST_SWEEPS_OF_UNKNOWN * sight.policy.sweep
     if together and any(not one.counted for one in failing):
         return looked_for < _MOST_SWEEPS * sight.policy.sweep
     waiting = any(not _is_fresh(one, platform) for one in sight.members)
     return waiting and looked_for < sight.policy.sweep
+
+
+def _with_another_look(platform: ScopeState, failing: Sequence[Member], sight: Sight) -> ScopeState:
+    """Return the suspected *platform*, whose connections are looked at once more while all of them fail with texts that nobody knows."""
+    due = (platform.suspect_at or sight.now) + _MOST_SWEEPS * sight.policy.sweep
+    unknown = sight.now >= due and (platform.swept_at is None or platform.swept_at < due)
+    return replace(platform, swept_at=sight.now) if unknown and all(one.reason in _UNKNOWN for one in failing) else platform
+
+
+def _named(one: Member, platform: ScopeState) -> Member:
+    """*one*, which fails with what its platform has shown since it is suspected, where it shows a text that nobody knows."""
+    seen_at = platform.last_bad_at
+    if one.reason not in _UNKNOWN or platform.suspect_at is None or seen_at is None or seen_at < platform.suspect_at:
+        return one
+    return replace(one, reason=platform.reason, detail=platform.detail)
 
 
 def _by_reasons(failing: Iterable[Member]) -> Mapping[AlikeReasons, list[Member]]:

@@ -112,11 +112,12 @@ class ScopeState:
         changed_at: when more connections joined its open incident, or another cause did; None when none has (platform and group only).
         cause_since: since when its present cause is seen, where its open incident began with another (platform and group only).
         earlier_reasons: the reasons that its open incident had before `reason` (platform and group only).
+        relapses: how often its open incident seemed to be over, and was not (platform and group only).
         left: those that still fail, where others of them work again, or, once it is closed, fail all the same (platform and group only).
         notify_at: before this time the incident is not notified.
         last_good_at: the last check that did not fail because of the API (service only).
         closed_at: when the last incident closed; connections below it count as watched since then.
-        closed_why: why the last incident closed (`REMOVED`); empty when the scope recovered.
+        closed_why: why the last incident closed (`REMOVED`, `REPLACED`); empty when the scope recovered.
         changes: when its incident recently opened or closed, oldest first.
         seq: the number of the last notification about this scope.
         unknown: what a newer release wrote into the row, kept for it.
@@ -136,6 +137,7 @@ class ScopeState:
     changed_at: datetime | None = None
     cause_since: datetime | None = None
     earlier_reasons: tuple[Reason, ...] = ()
+    relapses: int = 0
     left: tuple[int, ...] = ()
     notify_at: datetime | None = None
     covered: bool = False
@@ -203,11 +205,11 @@ def opened(state: ScopeState, now: datetime, affected: int) -> ScopeState:
         return state
     topic = replace(state.topic, level=FAILED, since=now, number=state.topic.number + 1, opened_at=state.suspect_at or now)
     opening = replace(state, topic=topic, recovery=None, affected=affected, closed_why="", changes=_changed(state, now))
-    return replace(opening, left=(), notify_at=None, covered=False, changed_at=None, cause_since=None, earlier_reasons=())
+    return replace(opening, left=(), notify_at=None, covered=False, changed_at=None, cause_since=None, earlier_reasons=(), relapses=0)
 
 
 def closed(state: ScopeState, now: datetime, why: str = "") -> ScopeState:
-    """Return *state* with its incident closed and without suspicion; *why*: `REMOVED`, or empty for a recovery."""
+    """Return *state* with its incident closed and without suspicion; *why*: empty for a recovery."""
     if state.suspect_at is not None:
         state = replace(state, suspect_at=None)
     if not state.open:
