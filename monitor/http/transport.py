@@ -25,6 +25,7 @@ from httptools import HttpParserError, HttpParserUpgrade, HttpResponseParser
 
 from monitor.domain.copies import quick_init
 from monitor.errors import ConfigError, Problem
+from monitor.http.deadlines import Deadlines
 from monitor.http.errors import Failure, HttpError, connect_error, lookup_error, tls_error
 from monitor.http.proxy import Proxy
 from monitor.http.tunnel import absolute_target, open_tunnel
@@ -145,7 +146,7 @@ class Transport:
         self._resolver = _Resolver(lookup, min(DNS_SECONDS, 2 * keep_alive_seconds))
         self._idle: dict[Origin, list[_Connection]] = {}
         self._open: set[_Connection] = set()
-        self._deadlines = _Deadlines()
+        self._deadlines = Deadlines()
         self._shared: WeakKeyDictionary[httpx.Request, tuple[Origin, bytes]] = WeakKeyDictionary()
         self._sweep: asyncio.TimerHandle | None = None
         self._closed = False
@@ -271,7 +272,9 @@ class Transport:
             self._tls = self._tls or ssl.create_default_context()
             options = {"ssl": self._tls, "server_hostname": tls_host.rstrip("."), "ssl_shutdown_timeout": TLS_CLOSE_SECONDS}
         try:
-            _, connection = await asyncio.get_running_loop().create_connection(partial(_Connection, self._open, self._deadlines), sock=sock, **options)
+            _, connection = await asyncio.get_running_loop().create_connection(
+                partial(_Connection, self._open, self._deadlines), sock=sock, **options
+            )
         except OSError as error:
             raise tls_error(error) from None
         return connection
@@ -344,7 +347,7 @@ class _Connection(asyncio.Protocol):
 
     _transport: asyncio.Transport
 
-    def __init__(self, connections: "set[_Connection]", deadlines: "_Deadlines") -> None:
+    def __init__(self, connections: "set[_Connection]", deadlines: Deadlines) -> None:
         self.reusable = True
         self.idle_since = 0.0
         self.lost = asyncio.Event()
@@ -501,42 +504,6 @@ class _Connection(asyncio.Protocol):
             waiter.set_exception(error)
         else:
             waiter.set_result(response)
-
-
-class _Deadlines:
-    """Ends exchanges at their deadlines, with one timer for all: one for each, or `asyncio.timeout`, costs several times as much."""
-
-    def __init__(self) -> None:
-        self._waiting: dict[asyncio.Future[Response], float] = {}
-        self._timer: asyncio.TimerHandle | None = None
-
-    def add(self, waiter: asyncio.Future[Response], deadline: float) -> None:
-        """End *waiter* with TimeoutError at *deadline*, in seconds of the loop's clock."""
-        self._waiting[waiter] = deadline
-        if self._timer is None or deadline < self._timer.when():
-            self._start(deadline)
-
-    def discard(self, waiter: asyncio.Future[Response]) -> None:
-        """Forget *waiter*; the timer stays for the next one."""
-        self._waiting.pop(waiter, None)
-
-    def close(self) -> None:
-        """End without the timer."""
-        if self._timer is not None:
-            self._timer.cancel()
-
-    def _start(self, deadline: float) -> None:
-        self.close()
-        self._timer = asyncio.get_running_loop().call_at(deadline, self._expire, deadline)
-
-    def _expire(self, reached: float) -> None:
-        self._timer = None
-        for waiter, deadline in self._waiting.items():
-            if deadline <= reached and not waiter.done():
-                waiter.set_exception(TimeoutError())
-        later = [deadline for deadline in self._waiting.values() if deadline > reached]
-        if later:
-            self._start(min(later))
 
 
 class _Resolver:
