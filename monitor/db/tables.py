@@ -17,7 +17,7 @@ from sqlalchemy import (
     text,
 )
 
-REVISION = "0022"
+REVISION = "0018"
 
 metadata = MetaData(
     naming_convention={

@@ -1,4 +1,4 @@
-"""The ends of exchanges that get no answer."""
+"""The deadlines of requests under way."""
 
 import asyncio
 from typing import Any

@@ -28,7 +28,7 @@ IDLE_LIMIT = 25.0
 
 ACCOUNTS_PER_NODE = 2
 PER_ACCOUNT = 50
-TOO_MANY_PER_ACCOUNT = 150
+TOO_MANY_PER_ACCOUNT = 250
 """With the accounts of four nodes more checks a second than two cores can make."""
 
 SECONDS = 12.0

@@ -79,7 +79,8 @@ async def test_checks_and_lists(tmp_path: Path) -> None:
         await eventually(lambda: one.server.journal.in_flight == 2, what="both ask")
         lease.run_out()
         await eventually(lambda: not checker.asking, what="both are broken off")
-        counted = await one.database.read(lambda reader: reader.rows(text("SELECT count(*) FROM checks")))
+        # In the transaction after any that would record them.
+        counted = await one.database.write(lambda store: store.rows(text("SELECT count(*) FROM checks")))
         assert counted[0][0] == 0
         assert one.fleet.api_suspect_since() is None
         world.script.play()

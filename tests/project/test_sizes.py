@@ -9,7 +9,7 @@ from tests.project.source import all_docstring_lines, docstring_lines, functions
 FUNCTION_LINES = 60
 MEDIAN_FUNCTION_LINES = 10
 MODULE_LINES = 500
-BUDGET = 51_400
+BUDGET = 51_500
 """Lines of `monitor/`, all counted."""
 
 PACKAGE_BUDGETS = {
@@ -17,7 +17,7 @@ PACKAGE_BUDGETS = {
     "cluster": 1_000,
     "config": 4_250,
     "db": 5_700,
-    "domain": 11_580,
+    "domain": 11_600,
     "http": 1_050,
     "metrics": 900,
     "notify": 1_950,
