@@ -15,7 +15,7 @@ from monitor.cluster.peers import Peers
 from monitor.cluster.wide import WideScopes
 from monitor.config import Config
 from monitor.db import Store
-from monitor.db.cluster.findings import ask_for_check, read_told
+from monitor.db.cluster.findings import ask_for_check, read_published
 from monitor.db.cluster.members import MemberSession, Taken, read_cluster, rename_shards
 from monitor.domain.cluster import sharing
 from monitor.domain.cluster.findings import Board
@@ -198,8 +198,8 @@ class NodeWorkers:
         return False
 
     async def _share(self) -> tuple[Board, Asked]:
-        """Take, give up and drop shards by the rows of the cluster; returns what the others tell."""
-        view, told = await self._node.call(lambda session: session.read(lambda reader: (read_cluster(reader), read_told(reader))))
+        """Take, give up and drop shards by the rows of the cluster; returns what was published."""
+        view, published = await self._node.call(lambda session: session.read(lambda reader: (read_cluster(reader), read_published(reader))))
         if view.has_lost() and self._clock.monotonic() >= self._fence_at:
             for node in await self._node.call(lambda session: session.fence()):
                 _log.warning("node.lost", node=node)
@@ -210,7 +210,7 @@ class NodeWorkers:
         if me is None or me.holder != self._node.holder:
             # The next write tells why, and ends the process.
             await self._database.write(_nothing)
-            return told
+            return published
         await self._reconcile(view)
         self._note_config(view, me)
         view = await self._note_fitness(view, me)
@@ -222,7 +222,7 @@ class NodeWorkers:
             self._end(name)
         if GLOBAL in self._turns:
             await self._govern(view, now)
-        return told
+        return published
 
     def _is_current(self) -> bool:
         """Whether the configuration of this node is the current one: with an older one it works, but changes none of what is monitored."""
@@ -364,7 +364,7 @@ class NodeWorkers:
         self._check_asked(asked)
         if self._registry.differs_from(board):
             await self._database.write(partial(follow, self._registry, board))
-        self._registry.hear(board)
+        self._registry.note_board(board)
 
     def _check_asked(self, asked: Asked) -> None:
         """Check next what an operator asked for at another node."""

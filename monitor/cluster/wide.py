@@ -7,7 +7,7 @@ from monitor.db import Database, Reader, read_connections
 from monitor.domain.connections import Connection
 from monitor.errors import StoreUnavailable
 from monitor.logs import get_logger
-from monitor.state.cluster import GlobalRegistry, take_in, tell
+from monitor.state.cluster import GlobalRegistry, apply_findings, publish_board
 from monitor.state.unit_of_work import evaluate_due
 
 _log = get_logger(__name__)
@@ -24,9 +24,9 @@ class WideScopes:
         self._tell_at = clock.monotonic()
 
     async def step(self) -> bool:
-        """Do all that is due; returns whether more was told than fits into one transaction."""
+        """Do all that is due; returns whether more was found than fits into one transaction."""
         self._registry.beat()
-        more = await self._database.write(partial(take_in, self._registry))
+        more = await self._database.write(partial(apply_findings, self._registry))
         await self._read_relisted()
         now = self._clock.now()
         due_at = self._registry.next_evaluation_at()
@@ -34,7 +34,7 @@ class WideScopes:
             await self._database.write(partial(evaluate_due, self._registry, now))
         if self._clock.monotonic() >= self._tell_at:
             self._tell_at = self._clock.monotonic() + _TOLD_SECONDS
-            await self._database.write(partial(tell, self._registry))
+            await self._database.write(partial(publish_board, self._registry))
         return more
 
     async def _read_relisted(self) -> None:

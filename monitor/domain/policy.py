@@ -218,7 +218,8 @@ class Policy:
         stale_after: How long a connection may go without evidence before that is notified. `auto`: three intervals, at least `stale_floor`.
         stale_floor: The minimum of `auto`.
         upstream_after: How long trouble of the platform itself (timeouts, 5xx, rate limits) must last at a connection, without a
-            passed check, before that is notified; while others of the platform begin to fail too, up to three times as long; trouble of many of its connections is notified at once. `auto`: two intervals, at least 30 minutes.
+            passed check, before that is notified; while others of the platform begin to fail too, up to three times as long; trouble of many of
+            its connections is notified at once. `auto`: two intervals, at least 30 minutes.
         pending_rounds: Unconfirmed evidence older than this many intervals is void.
         publishing_fresh: A posting error older than this is not notified.
         scopes: When many failures are one incident.

@@ -29,7 +29,7 @@ from monitor.state.unit_of_work import UnitOfWork, unit_of_work
 _LONG_AGO = datetime.min.replace(tzinfo=UTC)
 _COUNTED = frozenset({API, PLATFORM})
 _STALE_SECONDS = 5.0
-_HEARD_KEPT = 100
+_APPLIED_KEPT = 100
 _SERVED_KEPT = 2
 _HELD_LONGER = timedelta(seconds=15)
 
@@ -47,7 +47,7 @@ class AccountRegistry(Registry):
 
     Attributes:
         holder: this process, as others know it.
-        signs: the platforms with a first failure here, each with the number of the findings that told of it.
+        signs: the platforms with a first failure here, each with the number of the findings with it.
         sent: the number of the last findings.
         failing_since: since when the API has answered none of the accounts; None while it answers.
     """
@@ -123,9 +123,9 @@ class AccountRegistry(Registry):
 
     def note_answers(self, entries: Iterable[Finding]) -> None:
         """Note which of *entries* show that the API answers, and which that it does not."""
-        for told in entries:
-            if told.at is not None and told.reason is not None:
-                self.failing_since = (self.failing_since or told.at) if is_bad(told.reason) else None
+        for finding in entries:
+            if finding.at is not None and finding.reason is not None:
+                self.failing_since = (self.failing_since or finding.at) if is_bad(finding.reason) else None
 
     def fails_alone(self, longer_than: timedelta) -> bool:
         """Whether the API has answered none of the accounts for long, but accounts of other nodes meanwhile."""
@@ -135,13 +135,13 @@ class AccountRegistry(Registry):
         return any(at > since for account, at in self.board.served.items() if account not in self._tended)
 
     def differs_from(self, board: Board) -> bool:
-        """Whether *board* tells something new of scopes, or nothing was told for so long that the API counts as suspected."""
+        """Whether *board* has something new of scopes, or nothing was published for so long that the API counts as suspected."""
         if board.number == self.board.number:
             return self._is_stale() and not self._api_suspected()
-        told = {scope.key: scope for scope in board.scopes}
-        return any(self.scope(key) != scope for key, scope in told.items()) or not told.keys() >= self._open_wide()
+        published = {scope.key: scope for scope in board.scopes}
+        return any(self.scope(key) != scope for key, scope in published.items()) or not published.keys() >= self._open_wide()
 
-    def hear(self, board: Board) -> None:
+    def note_board(self, board: Board) -> None:
         """Remember *board* when it is new."""
         if board.number != self.board.number:
             self.board, self._board_at = board, self.clock.monotonic()
@@ -162,7 +162,7 @@ class AccountRegistry(Registry):
         """
         The wide scopes that change with *board*; those that are quiet again are read from their rows.
 
-        A platform that is suspected for a failure seen here stays so until that was heard. While nothing is told, the API counts as
+        A platform that is suspected for a failure seen here stays so until that was applied. While nothing is published, the API counts as
         suspected: a narrower cause must not overtake it.
         """
         if board.number == self.board.number:
@@ -170,13 +170,13 @@ class AccountRegistry(Registry):
             # Without a reason: no check of the API failed, so none is made to find out.
             assumed = replace(api, suspect_at=self.clock.now(), reason=None, detail="")
             return {self.api_key: assumed} if self._is_stale() and not self._api_suspected() else {}
-        told = {scope.key: scope for scope in board.scopes}
-        quiet = self._open_wide() - told.keys()
+        published = {scope.key: scope for scope in board.scopes}
+        quiet = self._open_wide() - published.keys()
         rows = read_scope_rows(reader) if quiet else {}
-        told |= {key: rows[key][1] if key in rows else clear(key) for key in quiet}
-        heard = board.heard.get(self.holder, -1)
-        self.signs = {key: number for key, number in self.signs.items() if number > heard}
-        return {key: scope for key, scope in told.items() if key not in self.signs and scope != self.scope(key)}
+        published |= {key: rows[key][1] if key in rows else clear(key) for key in quiet}
+        applied = board.applied.get(self.holder, -1)
+        self.signs = {key: number for key, number in self.signs.items() if number > applied}
+        return {key: scope for key, scope in published.items() if key not in self.signs and scope != self.scope(key)}
 
 
 class AccountRows:
@@ -196,7 +196,7 @@ def follow(registry: AccountRegistry, board: Board, store: Store) -> None:
 
 
 class NodeUnit(UnitOfWork):
-    """One write transaction of a node over its accounts; what it learns is told to the node of `global` in the same transaction."""
+    """One write transaction of a node over its accounts; what it finds is sent to the node of `global` in the same transaction."""
 
     def __init__(self, registry: AccountRegistry, store: Store) -> None:
         super().__init__(registry, store)
@@ -225,8 +225,8 @@ class NodeUnit(UnitOfWork):
         if sign:
             self._signs.add(platform)
         verdict = observation.verdict
-        told = Finding(connection.id, connection.account, "", observation.at, verdict.reason, verdict.detail, sign=sign)
-        self._findings.append(told)
+        finding = Finding(connection.id, connection.account, "", observation.at, verdict.reason, verdict.detail, sign=sign)
+        self._findings.append(finding)
         return evaluation
 
     def record_account_result(self, account: str, user_id: str, observation: Observation) -> None:
@@ -275,7 +275,7 @@ class GlobalRegistry(Registry):
     A replica of everything, by which the wide scopes are decided.
 
     Attributes:
-        board: what was told last.
+        board: what was published last.
         relisted: accounts whose connections are to be read again.
         retired: accounts that left the configuration, and that no node tends.
     """
@@ -341,27 +341,27 @@ class GlobalRegistry(Registry):
         """Whether the API answers; None while unknown."""
         return self._api_up(known=bool(self.board.served))
 
-    def told(self, heard: Mapping[str, int], served: Mapping[str, datetime]) -> Board:
+    def next_board(self, applied: Mapping[str, int], served: Mapping[str, datetime]) -> Board:
         """The next board."""
         platforms = (ScopeKey(PLATFORM, name) for name in self._indexes.by_platform)
         counts = {str(key): self.member_count(key) for key in (self.api_key, *platforms)}
         wide = (self.scope(key) for key in sorted(self.unquiet()) if key.kind == GROUP or not key.account)
         scopes = tuple(replace(scope, buckets=()) for scope in wide if self.decides(scope.key))
-        return Board(self.board.number + 1, heard, served, counts, scopes)
+        return Board(self.board.number + 1, applied, served, counts, scopes)
 
 
-def take_in(registry: GlobalRegistry, store: Store) -> bool:
-    """Take in what the nodes told; returns whether there may be more."""
+def apply_findings(registry: GlobalRegistry, store: Store) -> bool:
+    """Apply what the nodes found; returns whether there may be more."""
     unit = cast("GlobalUnit", unit_of_work(registry, store))
     rows, more = take_findings(store)
     for row in rows:
-        unit.take_in(row)
+        unit.apply_findings(row)
     return more
 
 
-def tell(registry: GlobalRegistry, store: Store) -> None:
-    """Tell all nodes how the wide scopes are."""
-    board = registry.told(registry.board.heard, registry.board.served)
+def publish_board(registry: GlobalRegistry, store: Store) -> None:
+    """Publish to all nodes how the wide scopes are."""
+    board = registry.next_board(registry.board.applied, registry.board.served)
     put_board(store, board)
     store.after_commit(lambda: setattr(registry, "board", board))
 
@@ -378,42 +378,42 @@ class GlobalUnit(UnitOfWork):
     def __init__(self, registry: GlobalRegistry, store: Store) -> None:
         super().__init__(registry, store)
         self._replica = registry
-        self._heard: dict[str, int] = {}
+        self._applied: dict[str, int] = {}
         self._served: dict[str, datetime] = dict(registry.board.served)
         self._relisted: set[str] = set()
 
     def publish(self) -> None:
         """Hand the committed changes to the registry."""
         board = self._replica.board
-        heard = {**{member: number for member, number in board.heard.items() if member not in self._heard}, **self._heard}
+        applied = {**{member: number for member, number in board.applied.items() if member not in self._applied}, **self._applied}
         latest = sorted(self._served.items(), key=lambda item: item[1])[-_SERVED_KEPT:]
-        self._replica.board = replace(board, heard=dict(list(heard.items())[-_HEARD_KEPT:]), served=dict(latest))
+        self._replica.board = replace(board, applied=dict(list(applied.items())[-_APPLIED_KEPT:]), served=dict(latest))
         self._replica.relisted |= self._relisted
         super().publish()
 
-    def take_in(self, row: FindingsRow) -> None:
-        """Take in what one transaction of a node told."""
-        self._heard[row.member] = row.number
-        for told in row.entries:
-            self._take_in(told)
+    def apply_findings(self, row: FindingsRow) -> None:
+        """Apply what one transaction of a node found."""
+        self._applied[row.member] = row.number
+        for finding in row.entries:
+            self._apply_finding(finding)
 
-    def _take_in(self, told: Finding) -> None:
-        if told.relisted:
-            self._relisted.add(told.account)
-        if told.scope is not None:
-            self._changes.apply(Evaluation(None, None, {told.scope.key: told.scope}))
-        if told.state is not None:
-            self._changes.states[told.connection_id] = told.state
-        if told.at is None or told.reason is None:
+    def _apply_finding(self, finding: Finding) -> None:
+        if finding.relisted:
+            self._relisted.add(finding.account)
+        if finding.scope is not None:
+            self._changes.apply(Evaluation(None, None, {finding.scope.key: finding.scope}))
+        if finding.state is not None:
+            self._changes.states[finding.connection_id] = finding.state
+        if finding.at is None or finding.reason is None:
             return
-        if told.connection_id:
-            before = self._changes.state(told.connection_id)
-            self._changes.states[told.connection_id] = resumed(before, told.at, told.detail)
-        observation = Observation(told.connection_id, told.at, told.at, Verdict(told.reason, told.detail))
-        self._save(self._changes.account_result(told.account, told.user_id, observation))
-        if not is_bad(told.reason) and told.reason is not Reason.API_VALIDATOR_FAILED:
-            self._served[told.account] = max(told.at, self._served.get(told.account, told.at))
-        if told.sign:
+        if finding.connection_id:
+            before = self._changes.state(finding.connection_id)
+            self._changes.states[finding.connection_id] = resumed(before, finding.at, finding.detail)
+        observation = Observation(finding.connection_id, finding.at, finding.at, Verdict(finding.reason, finding.detail))
+        self._save(self._changes.account_result(finding.account, finding.user_id, observation))
+        if not is_bad(finding.reason) and finding.reason is not Reason.API_VALIDATOR_FAILED:
+            self._served[finding.account] = max(finding.at, self._served.get(finding.account, finding.at))
+        if finding.sign:
             self._suspect(observation)
 
     def _suspect(self, sign: Observation) -> None:

@@ -228,12 +228,12 @@ class Deliverer:
                     if attempt.result().of_message:
                         refused.append(attempt)
                     else:
-                        self._take_in(flight[attempt], attempt.result(), begun, counted=flight[attempt].id in counted)
+                        self._apply_result(flight[attempt], attempt.result(), begun, counted=flight[attempt].id in counted)
                 if flying:
                     await self._record_meanwhile()
             # Last: what another message of the same flight met says whether the receiver or the message is at fault.
             for attempt in refused:
-                self._take_in(flight[attempt], attempt.result(), begun, counted=flight[attempt].id in counted)
+                self._apply_result(flight[attempt], attempt.result(), begun, counted=flight[attempt].id in counted)
         finally:
             for attempt in flying:
                 attempt.cancel()
@@ -242,7 +242,7 @@ class Deliverer:
         self._most_in_flight = min(2 * self._most_in_flight, _MOST_IN_FLIGHT) if healthy else 1
         return await self._recorded() and healthy
 
-    def _take_in(self, row: DeliveryRow, result: AttemptResult, begun: CircuitBreaker, *, counted: bool) -> None:
+    def _apply_result(self, row: DeliveryRow, result: AttemptResult, begun: CircuitBreaker, *, counted: bool) -> None:
         """What follows from one attempt; it is recorded later. One that was broken off is none, and its delivery stays pending."""
         if result.broken_off:
             return

@@ -30,7 +30,7 @@ from monitor.domain.scopes.key import STORAGE
 from monitor.domain.scopes.state import clear, fail
 from monitor.errors import Reason
 from monitor.notify.identity import MonitorIdentity
-from monitor.state.cluster import AccountRegistry, AccountRows, GlobalRegistry, follow, node_config, take_in, tell
+from monitor.state.cluster import AccountRegistry, AccountRows, GlobalRegistry, apply_findings, follow, node_config, publish_board
 from monitor.state.evaluation_config import EvaluationConfig
 from monitor.state.registry import Registry
 from monitor.state.unit_of_work import evaluate_due, notify_inventory, record_check, record_outage
@@ -143,15 +143,15 @@ class Trial:
         self.clock.seconds += BEAT_SECONDS
         self.write(self._checks)
         if self.wide is not None and self.clock.seconds >= self.mute_until:
-            self.write(partial(take_in, self.wide))
+            self.write(partial(apply_findings, self.wide))
             self.write(partial(evaluate_due, self.wide, self.clock.now()))
-            self.write(partial(tell, self.wide))
+            self.write(partial(publish_board, self.wide))
         for node in self.nodes:
             if isinstance(node.registry, AccountRegistry):
                 board = read_board(Reader(self.connection))
                 if node.registry.differs_from(board):
                     self.write(partial(follow, node.registry, board))
-                node.registry.hear(board)
+                node.registry.note_board(board)
             node.registry.beat()
             self.write(partial(evaluate_due, node.registry, self.clock.now()))
 

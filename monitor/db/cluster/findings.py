@@ -1,4 +1,4 @@
-"""What nodes of a cluster tell the one that tends `global`, and what that one tells all of them."""
+"""What nodes of a cluster send to the one that tends `global`, and what that one publishes to all of them."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -23,7 +23,7 @@ _CHARACTERS_AT_ONCE = 200_000
 """So much is taken in by one transaction: a larger one may take longer than the server lets it do nothing."""
 
 _ASKED = "check_now:"
-_TOLD_ROWS = select(meta).where((meta.c.key == _BOARD) | meta.c.key.startswith(_ASKED))
+_PUBLISHED_ROWS = select(meta).where((meta.c.key == _BOARD) | meta.c.key.startswith(_ASKED))
 _LENGTH = func.length(findings.c.document)
 _BEFORE = (func.sum(_LENGTH).over(order_by=findings.c.id) - _LENGTH).label("before")
 _OLDEST = select(findings.c.id, _BEFORE).order_by(findings.c.id).limit(_AT_ONCE).subquery()
@@ -32,7 +32,7 @@ _TAKE = delete(findings).where(findings.c.id.in_(select(_OLDEST.c.id).where(_OLD
 
 @dataclass(frozen=True, slots=True)
 class FindingsRow:
-    """What one transaction of a node told. *member*: the process, by its `holder`; *number*: counts up for each member."""
+    """What one transaction of a node found. *member*: the process, by its `holder`; *number*: counts up for each member."""
 
     member: str
     number: int
@@ -40,7 +40,7 @@ class FindingsRow:
 
 
 def put_findings(store: Store, row: FindingsRow) -> None:
-    """Tell *row* to the node that tends `global`."""
+    """Send *row* to the node that tends `global`."""
     store.change(insert(findings), {"member": row.member, "number": row.number, "document": dump_findings(tuple(row.entries))})
 
 
@@ -52,12 +52,12 @@ def take_findings(store: Store) -> tuple[list[FindingsRow], bool]:
 
 
 def put_board(store: Store, board: Board) -> None:
-    """Tell *board* to all nodes."""
+    """Publish *board* to all nodes."""
     store.put_meta(_BOARD, dump_board(board))
 
 
 def read_board(reader: Reader) -> Board:
-    """What was told last; raises StoreCorrupt."""
+    """The board that was published last; raises StoreCorrupt."""
     return load_board(read_meta(reader, _BOARD))
 
 
@@ -66,9 +66,9 @@ def ask_for_check(connection: Connection, at: datetime, store: Store) -> None:
     store.put_meta(f"{_ASKED}{connection.account}", f"{connection.id} {to_milliseconds(at)}")
 
 
-def read_told(reader: Reader) -> tuple[Board, dict[str, tuple[int, datetime]]]:
-    """What was told last, and account to the connection that was last asked for, by its id, and when; raises StoreCorrupt."""
-    rows: dict[str, str] = {row.key: row.value for row in reader.rows(_TOLD_ROWS)}
+def read_published(reader: Reader) -> tuple[Board, dict[str, tuple[int, datetime]]]:
+    """What was published last, and account to the connection that was last asked for, by its id, and when; raises StoreCorrupt."""
+    rows: dict[str, str] = {row.key: row.value for row in reader.rows(_PUBLISHED_ROWS)}
     board = load_board(rows.pop(_BOARD, None))
     asked = {key.removeprefix(_ASKED): value.split() for key, value in rows.items()}
     return board, {account: (int(number), from_milliseconds(int(at))) for account, (number, at) in asked.items()}

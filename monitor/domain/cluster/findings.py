@@ -39,18 +39,18 @@ class Finding:
 @dataclass(frozen=True, slots=True)
 class Board:
     """
-    What the node that tends `global` tells all others, once a second.
+    What the node that tends `global` publishes to all others, once a second.
 
     Attributes:
         number: another one every time.
-        heard: the member to the number of its last findings that is taken into account.
+        applied: the member to the number of its last findings that was applied.
         served: the accounts that were answered last, each with when.
         counts: how many connections are below the API and each platform.
         scopes: the wide scopes that are not quiet; of all others the rows are up to date.
     """
 
     number: int = 0
-    heard: Mapping[str, int] = field(default_factory=dict)
+    applied: Mapping[str, int] = field(default_factory=dict)
     served: Mapping[str, datetime] = field(default_factory=dict)
     counts: Mapping[str, int] = field(default_factory=dict)
     scopes: tuple[ScopeState, ...] = ()

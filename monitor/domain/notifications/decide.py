@@ -2,7 +2,8 @@
 The one decision: level, last notified, suppression, reminder -> notify, or why not.
 
 A notification is pending while the level of a topic differs from what the receivers were last notified of; at the same level another
-cause, an escalation and reminders are. An open scope, a silence and quiet hours delay it, never lose it. Every decision names its reason, also the decision not to notify.
+cause, an escalation and reminders are. An open scope, a silence and quiet hours delay it, never lose it. Every decision names its
+reason, also the decision not to notify.
 """
 
 from abc import ABC, abstractmethod
