@@ -40,6 +40,7 @@ _RETENTION_REST_SECONDS = 3600.0
 _UPTIME_ROLLUP_REST_SECONDS = 600.0
 # With thousands of connections the first pass takes as much as all the rest of the start, and nothing waits for it.
 _UPTIME_ROLLUP_DELAY_SECONDS = 5.0
+_UPTIME_ROLLUP_DELAYED_FROM = 1_000
 _EVALUATOR_LIMIT_SECONDS = 60.0
 # A workspace may have hundreds of users, each with a list of its own, read at the account's request rate.
 _DISCOVERER_LIMIT_SECONDS = 7200.0
@@ -285,7 +286,7 @@ class WorkerGroup:
         self.add("evaluate", "rerouter", rerouter.step, limit=_EVALUATOR_LIMIT_SECONDS)
         rollup = UptimeRollup(registry=shared.registry, database=shared.database, clock=shared.clock, longest=settings.daily)
         rest = _UPTIME_ROLLUP_REST_SECONDS
-        delay = _UPTIME_ROLLUP_DELAY_SECONDS
+        delay = _UPTIME_ROLLUP_DELAY_SECONDS if len(shared.registry.ids()) >= _UPTIME_ROLLUP_DELAYED_FROM else 0.0
         self.add("uptime-rollup", "uptime-rollup", rollup.step, limit=2 * rest, rest=rest, idle=rollup.idle, delay=delay)
         retention = RetentionWorker(shared.database, shared.clock, settings)
         rest = _RETENTION_REST_SECONDS
