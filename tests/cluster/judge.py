@@ -17,7 +17,7 @@ _BURST = 2
 # How much later than it was sent a request may come to the simulator, which shares its CPU with all nodes.
 _JITTER_SECONDS = 1.0
 TAKEOVER_SECONDS = 10.0
-"""So long after the end of a lease all is tended again."""
+"""So long after the end of a lease all is tended again, on a quiet machine."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,7 +138,7 @@ def _late(cluster: Cluster, interval: float, span: tuple[float, float], failures
     round the rate of the account is what delays a check.
     """
     checked, accounts = _moments(cluster), dict(cluster.rows("SELECT id, account FROM connections"))
-    takeover = cluster.lease + TAKEOVER_SECONDS
+    takeover = cluster.lease + scaled(TAKEOVER_SECONDS)
     for connection_id, account in accounts.items():
         for number, (before, after) in enumerate(pairwise(sorted([*span, *checked.get(connection_id, ())]))):
             if after - before <= interval + takeover:
