@@ -1,8 +1,8 @@
 """
 The watched API: `ApiClient` sends the requests and is the only holder of an account's key.
 
-Every request ends in an `ApiResult`; nothing but BrokenOffError is raised. One total deadline covers the whole request, because per-read timeouts never
-end a server that sends one byte at a time.
+Every request ends in an `ApiResult`; nothing but BrokenOffError is raised. One total deadline covers the whole request, because
+per-read timeouts never end a server that sends one byte at a time.
 
 Source: api-contract.md 1, 4.1 and 4.2; reliability.md F01 to F16 and 4.5.
 """

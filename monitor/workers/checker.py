@@ -35,7 +35,8 @@ _NEWS_SECONDS = 0.02
 _USUAL_SECONDS = 1.0
 _USUAL_SHARE = 1 / 5
 
-# Checks begin at multiples of so many seconds, together with those of other accounts: one wake-up for several. A small share of the interval too.
+# Checks begin at multiples of so many seconds, or of a small share of the interval, together with those of other accounts: one wake-up
+# for several.
 _GRID_SECONDS = 0.25
 _GRID_SHARE = 1 / 50
 
