@@ -18,6 +18,7 @@ from tests.deploy.prometheus import Prometheus
 from tests.deploy.test_prometheus import incident_labels, incidents
 from tests.e2e.processes import free_port, wait_until
 from tests.tools import require_tool
+from tests.waiting import PATIENCE_SECONDS
 
 RULES = ROOT / "deploy/prometheus/rules"
 EXAMPLE = ROOT / "deploy/alertmanager/alertmanager.yml"
@@ -210,7 +211,12 @@ def test_every_rule(tmp_path: Path) -> None:
         assert {name for _, name in _pages(hook)} & inhibited <= {name for name in names if name.startswith("PostpostC")}
 
         monitor.page = f"{build}\n{active}\n"
-        wait_until("the end of all but the monitor that is down", lambda: set(_by_name(alertmanager, set())) == {"PostpostMonitorDown"})
+        # At the end of the longest window of a rule, an hour made a minute, at the earliest.
+        wait_until(
+            "the end of all but the monitor that is down",
+            lambda: set(_by_name(alertmanager, set())) == {"PostpostMonitorDown"},
+            within=3 * PATIENCE_SECONDS,
+        )
 
 
 def _by_name(alertmanager: Alertmanager, names: set[str]) -> dict[str, dict[str, Any]]:
