@@ -16,6 +16,7 @@ from typing import Any
 from monitor.clock import SystemClock
 from monitor.config.secrets import Secret
 from monitor.config.sections.core import ApiSettings
+from monitor.postpost.api_transport import ApiTransport
 from monitor.postpost.client import ApiClient
 from tests import marked
 from tests.waiting import scaled
@@ -92,7 +93,7 @@ class RawServer:
     _tasks: set[asyncio.Task[None]] = field(default_factory=set)
 
     def api(self, host: str = "127.0.0.1", **overrides: Any) -> ApiClient:
-        """A client of this server; *overrides* are settings, and the client's `lookup` and `rebuilt`."""
+        """A client of this server; *overrides* are settings, and its transport's `lookup` and `rebuilt`."""
         hooks = {name: overrides.pop(name) for name in ("lookup", "rebuilt") if name in overrides}
         values: dict[str, Any] = {
             "timeout": timedelta(seconds=scaled(5)),
@@ -100,7 +101,8 @@ class RawServer:
             "concurrency": 32,
         }
         settings = ApiSettings(base_url=f"{self.scheme}://{host}:{self.port}/api/v1", **(values | overrides))
-        return ApiClient(settings, Secret(KEY), clock=SystemClock(), user_agent="postpost-monitor/1", **hooks)
+        transport = ApiTransport(settings, clock=SystemClock(), **hooks)
+        return ApiClient(settings, Secret(KEY), clock=SystemClock(), user_agent="postpost-monitor/1", transport=transport)
 
     async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         """One connection, until somebody has enough of it."""

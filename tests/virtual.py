@@ -19,6 +19,7 @@ from monitor.domain.connections import Connection
 from monitor.domain.states import ConnectionState
 from monitor.http.gate import Gate
 from monitor.metrics import Metrics
+from monitor.postpost.api_transport import ApiTransport
 from monitor.postpost.client import ApiClient
 from monitor.postpost.rate_limit import RateLimiter, RequestPacing
 from monitor.simulator.clock import ShiftedClock
@@ -120,7 +121,8 @@ class Virtual:
         self._work(evaluator.step, lambda: self.review_seconds)
 
     def _add_account(self, account: AccountSettings) -> None:
-        api = ApiClient(self.config.api, account.api_key, clock=self.clock, user_agent="postpost-monitor/test", gate=self.gate)
+        transport = ApiTransport(self.config.api, clock=self.clock, gate=self.gate)
+        api = ApiClient(self.config.api, account.api_key, clock=self.clock, user_agent="postpost-monitor/test", transport=transport)
         self._apis.append(api)
         limiter = RateLimiter(RequestPacing(rate=self.config.api.requests_per_second), self.clock, self.gate.may_send)
         checker = Checker(

@@ -100,6 +100,10 @@ class Database:
         future.set_exception(StoreUnavailable(standby if self._readers is not None else "the database is not open"))
         return future
 
+    def is_busy(self) -> bool:
+        """Whether checks should wait, because their results come faster than they can be written."""
+        return self._writer is not None and self._writer.is_busy()
+
     async def write(self, work: Callable[[Store], T]) -> T:
         """The result of *work*, once it is committed. See `submit`."""
         return await self.submit(work)

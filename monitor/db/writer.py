@@ -17,6 +17,9 @@ from monitor.logs import get_logger
 GROUP = 100
 QUEUE = 10_000
 
+BUSY = 2_000
+"""While so many works wait, no check should be started."""
+
 COMPANY = 32
 """So many waiting works are written at once, whatever they may wait for."""
 
@@ -89,6 +92,10 @@ class Writer:
         if refusal is not None:
             future.set_exception(refusal)
         return future
+
+    def is_busy(self) -> bool:
+        """Whether works come faster than they can be written; not when nothing can be written at all."""
+        return len(self._queue) >= BUSY and self.failing_since is None
 
     def stop(self) -> None:
         """Write what is queued, then end the thread; blocks. What is not written within seconds fails."""

@@ -9,7 +9,6 @@ Source: api-contract.md 1, 4.1 and 4.2; reliability.md F01 to F16 and 4.5.
 
 import asyncio
 import base64
-import socket
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -29,9 +28,9 @@ from monitor.domain.replies.checks import Reply
 from monitor.domain.replies.listings import Listing, UserListing
 from monitor.errors import ApiError, Reason
 from monitor.http.errors import BrokenOffError, to_api_error
-from monitor.http.gate import Gate
 from monitor.http.headers import http_date
-from monitor.http.transport import KEEP_ALIVE_SECONDS, Lookup, Response, Transport, tls_context
+from monitor.http.transport import Response
+from monitor.postpost.api_transport import ApiTransport
 from monitor.postpost.errors import rate_limit_wait, refusal
 from monitor.postpost.responses import parse_listing, parse_reply, parse_users
 
@@ -76,9 +75,7 @@ class ApiClient:
 
     Args:
         user_agent: `postpost-monitor/<version>`.
-        lookup: resolves a host name and port, as `socket.getaddrinfo` does; blocks, so it runs in a thread.
-        rebuilt: called whenever the HTTP transport was replaced after internal errors.
-        gate: lets requests out; always open unless given.
+        transport: that of the other accounts; one of its own unless given.
 
     Raises:
         ConfigError: the file with certificate authorities can't be used.
@@ -91,17 +88,13 @@ class ApiClient:
         *,
         clock: Clock,
         user_agent: str,
-        lookup: Lookup = socket.getaddrinfo,
-        rebuilt: Callable[[], None] = lambda: None,
-        gate: Gate | None = None,
+        transport: ApiTransport | None = None,
     ) -> None:
-        self._gate = gate
         self._clock = clock
         self._base = settings.base_url.rstrip("/")
         self._url = httpx.URL(self._base)
         self._path = self._url.raw_path.rstrip(b"/")
         self._deadline = settings.timeout.total_seconds()
-        self._connect_seconds = settings.connect_timeout.total_seconds()
         self._slots = asyncio.Semaphore(settings.concurrency)
         self._profile = settings.profile
         self._key = api_key
@@ -109,12 +102,7 @@ class ApiClient:
         self._user_agent = user_agent
         self._requests: dict[tuple[str, str], httpx.Request] = {}
         self._replies: dict[str, tuple[bytes, Reply]] = {}
-        self._tls = tls_context(self._base, settings.ca_file)
-        self._lookup = lookup
-        self._rebuilt = rebuilt
-        self._transport: Transport | None = None
-        self._retired: set[asyncio.Task[None]] = set()
-        self._closed = False
+        self._transport = transport or ApiTransport(settings, clock=clock)
         self._internal_errors = 0
 
     def __repr__(self) -> str:
@@ -152,14 +140,8 @@ class ApiClient:
         return await self._send("GET", "/workspace/users", "", LIST_LIMIT, parse)
 
     async def close(self) -> None:
-        """Close all connections. Requests under way end as inconclusive; safe to call twice."""
-        self._closed = True
-        transport, self._transport = self._transport, None
-        for task in self._retired:
-            task.cancel()
-        await asyncio.gather(*self._retired, return_exceptions=True)
-        if transport is not None:
-            await transport.close()
+        """Close the transport. Requests under way end as inconclusive; safe to call twice."""
+        await self._transport.close()
 
     async def _send(self, method: str, path: str, user_id: str, limit: int, parse: Callable[[bytes], T]) -> ApiResult[T]:
         """Wait for a free slot, send a request and *parse* the body of its answer, at most *limit* bytes."""
@@ -208,7 +190,7 @@ class ApiClient:
         return ApiResult(answer, sent_at, at, server_at, response.status, wait)
 
     async def _fetch(self, method: str, path: str, user_id: str, limit: int) -> Response:
-        transport = self._transport or self._build()
+        transport = self._transport.current()
         # Only the target differs from request to request.
         target = self._path + path.encode("ascii")
         message = self._request_for(method, user_id)
@@ -236,38 +218,15 @@ class ApiClient:
             request = self._requests[method, user_id] = httpx.Request(method, self._url, headers=values, stream=_NO_BODY)
         return request
 
-    def _build(self) -> Transport:
-        if self._closed:
-            raise ApiError(Reason.MONITOR_INTERNAL, "the client of this account is closed")
-        self._transport = Transport(
-            self._tls, lookup=self._lookup, connect_seconds=self._connect_seconds, keep_alive_seconds=KEEP_ALIVE_SECONDS, gate=self._gate
-        )
-        return self._transport
-
     def _count(self, failure: ApiError) -> None:
         """Count internal errors in a row; after three the transport is replaced."""
         if failure.reason is not Reason.MONITOR_INTERNAL:
             self._internal_errors = 0
             return
         self._internal_errors += 1
-        if self._internal_errors >= INTERNAL_ERRORS_BEFORE_REBUILD and not self._closed:
+        if self._internal_errors >= INTERNAL_ERRORS_BEFORE_REBUILD:
             self._internal_errors = 0
-            self._rebuild()
-
-    def _rebuild(self) -> None:
-        """Use a new transport from now on; the old one is closed after the deadline of its requests."""
-        transport, self._transport = self._transport, None
-        self._rebuilt()
-        if transport is not None:
-            task = asyncio.get_running_loop().create_task(self._retire(transport), name="retire-http-transport")
-            self._retired.add(task)
-            task.add_done_callback(self._retired.discard)
-
-    async def _retire(self, transport: Transport) -> None:
-        try:
-            await self._clock.sleep(self._deadline)
-        finally:
-            await transport.close()
+            self._transport.rebuild()
 
     def _unsent(self, reason: Reason, detail: str) -> ApiResult[Any]:
         now = self._clock.now()

@@ -76,6 +76,7 @@ class Loop:
         self._stop = stop
         self._idle = idle
         self._delay_seconds = delay_seconds
+        self._rests_until = clock.monotonic()
 
     async def run(self) -> None:
         """Step until the stop is requested; the current step is finished first."""
@@ -88,11 +89,15 @@ class Loop:
             if busy:
                 await asyncio.sleep(0)  # noqa: TID251 - yields to the other loops, takes no time
             else:
-                await self._clock.wait(self.wake, self._rest())
+                rest_seconds = self._rest()
+                self._rests_until = self._clock.monotonic() + rest_seconds
+                await self._clock.wait(self.wake, rest_seconds)
 
     def wake_if_due(self) -> None:
-        """Wake it, unless it knows that there is nothing to do yet."""
-        if self._idle is None or self._idle() <= 0:
+        """Wake it, unless there is nothing to do yet and its rest ends in time."""
+        idle_seconds = 0.0 if self._idle is None else self._idle()
+        # What there is to do may have come up since it began to rest, such as the next check of the only connection.
+        if idle_seconds <= 0 or self._clock.monotonic() + idle_seconds < self._rests_until - _SHORTEST_REST_SECONDS:
             self.wake.set()
 
     def _rest(self) -> float:

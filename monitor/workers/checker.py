@@ -45,6 +45,9 @@ _GRID_SHARE = 1 / 50
 _RECORDING_SHARE = 4
 _RECORDING_LEAST = 64
 
+# After so long a database that was busy may be so no more.
+_BUSY_SECONDS = 0.25
+
 # A pause that the API asked for may be made longer meanwhile.
 _LONGEST_WAIT_SECONDS = 1.0
 
@@ -127,6 +130,8 @@ class Checker:
     def idle_seconds(self) -> float:
         """How long there will be nothing to start: until the next connection is due; without a free slot until a check ends."""
         now = self._clock.monotonic()
+        if self._database.is_busy():
+            return _BUSY_SECONDS
         if not self._has_slot(now):
             oldest = next(iter(self._recording.values()), None)
             if oldest is None or len(self._asking) >= self._concurrency:
@@ -157,8 +162,8 @@ class Checker:
         tasks.create_task(self._check(connection), name=self.name)
 
     def _has_slot(self, now: float) -> bool:
-        """Whether a check may start: not while too many wait for the database, unless they have waited for too long."""
-        if len(self._asking) >= self._concurrency:
+        """Whether a check may start: not while too many wait for the database, unless its own have waited for too long."""
+        if len(self._asking) >= self._concurrency or self._database.is_busy():
             self._slots_taken = True
             return False
         while len(self._asking) + len(self._recording) >= self._most_recording:

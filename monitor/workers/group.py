@@ -14,6 +14,7 @@ from monitor.domain.connections import Connection
 from monitor.http.gate import Gate
 from monitor.metrics import Metrics
 from monitor.notify.sender import Sender
+from monitor.postpost.api_transport import ApiTransport
 from monitor.postpost.client import ApiClient
 from monitor.postpost.rate_limit import LEAST_BURST, RateLimiter, RequestPacing
 from monitor.runtime.loop import Loop, LoopProgress, Step, WatchdogLimits, drain
@@ -39,7 +40,7 @@ _BURST_SECONDS = 0.25
 _RETENTION_REST_SECONDS = 3600.0
 _UPTIME_ROLLUP_REST_SECONDS = 600.0
 # With thousands of connections the first pass takes as much as all the rest of the start, and nothing waits for it.
-_UPTIME_ROLLUP_DELAY_SECONDS = 5.0
+_UPTIME_ROLLUP_DELAY_SECONDS = 30.0
 _UPTIME_ROLLUP_DELAYED_FROM = 1_000
 _EVALUATOR_LIMIT_SECONDS = 60.0
 # A workspace may have hundreds of users, each with a list of its own, read at the account's request rate.
@@ -95,7 +96,7 @@ class WorkerGroup:
         self._stop = asyncio.Event()
         self._tasks: dict[str, asyncio.Task[None]] = {}
         self._loops: dict[str, list[Loop]] = {}
-        self._api_clients: list[ApiClient] = []
+        self._api_transport: ApiTransport | None = None
         self._checkers: dict[str, Checker] = {}
         self._sender = Sender(clock=dependencies.clock, user_agent=USER_AGENT, gate=dependencies.gate)
         # That the database is away is notified without a lease too.
@@ -160,9 +161,8 @@ class WorkerGroup:
 
     async def close(self) -> None:
         """Close the HTTP clients; idempotent."""
-        api_clients, self._api_clients = self._api_clients, []
-        for api in api_clients:
-            await api.close()
+        if self._api_transport is not None:
+            await self._api_transport.close()
         await self._sender.close()
         await self._outage_sender.close()
 
@@ -179,15 +179,9 @@ class WorkerGroup:
 
     def _add_account(self, account: AccountSettings) -> None:
         shared, settings = self._dependencies, self.config.api
-        api = ApiClient(
-            settings,
-            account.api_key,
-            clock=shared.clock,
-            user_agent=USER_AGENT,
-            rebuilt=shared.metrics.client_rebuilt,
-            gate=shared.gate,
-        )
-        self._api_clients.append(api)
+        if self._api_transport is None:
+            self._api_transport = ApiTransport(settings, clock=shared.clock, rebuilt=shared.metrics.client_rebuilt, gate=shared.gate)
+        api = ApiClient(settings, account.api_key, clock=shared.clock, user_agent=USER_AGENT, transport=self._api_transport)
         rate = settings.requests_per_second
         pacing = RequestPacing(rate=rate, burst=max(LEAST_BURST, int(rate * _BURST_SECONDS)))
         if self._parts is not None:

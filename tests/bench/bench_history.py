@@ -98,7 +98,7 @@ def _generate(path: Path, size: int) -> None:
         database.executescript("PRAGMA journal_mode = OFF; PRAGMA synchronous = OFF; BEGIN")
         numbers = range(1, size + 1)
         database.executemany(
-            "INSERT INTO connections VALUES (?, 'main', '', 'linkedin-' || ?, 'linkedin', NULL, '{}', 900000, 'auto', '[]', 1, NULL)",
+            "INSERT INTO connections VALUES (?, 'main', '', 'linkedin-' || ?, 'linkedin', NULL, '{}', 900000, 'auto', '[]', 1, NULL, NULL)",
             ((number, number) for number in numbers),
         )
         database.execute("INSERT INTO connection_states SELECT id, 1, 'ok', '{}' FROM connections")

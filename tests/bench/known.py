@@ -16,10 +16,12 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 from monitor.db.codec import dump_state
+from monitor.domain import schedule
+from monitor.domain.policy import Policy
 from monitor.domain.reasons import Health
 from monitor.domain.replies.token_life import TokenSays
 from monitor.errors import Reason
-from tests.builders import DAY, HOUR, MINUTE, a_state, a_token_belief
+from tests.builders import DAY, HOUR, MINUTE, a_connection, a_state, a_token_belief
 from tests.databases import migrated_sqlite
 
 PLATFORMS = ("linkedin", "x", "instagram", "facebook", "youtube", "tiktok", "threads", "pinterest", "bluesky", "mastodon")
@@ -28,6 +30,7 @@ _RENEWED = ("youtube", "tiktok")
 
 _PERMISSIONS = ("r_liteprofile", "w_member_social")
 _TEXT = "Connection is working"
+_WORKING = a_state(Health.OK)
 
 _CONFIG = """\
 api: {{base_url: "http://127.0.0.1:{api}/api/v1", requests_per_second: 50}}
@@ -49,6 +52,10 @@ class Fleet:
         """The id of one connection."""
         return f"{PLATFORMS[number % len(PLATFORMS)]}-{number:08d}"
 
+    def account_name(self, account: int) -> str:
+        """The name of an account, by its number."""
+        return f"account-{account:03}"
+
     def account_of(self, number: int) -> int:
         """The number of the account of one connection."""
         return (number - 1) * self.accounts // self.size
@@ -64,11 +71,12 @@ def ends_at(now: datetime) -> datetime:
 
 
 def prepare(folder: Path, fleet: Fleet, *, interval: timedelta, api: int, web: int) -> Path:
-    """A database that knows *fleet*, each checked within the last interval, and a configuration; returns the path of that."""
-    names = [f"account-{number:03}" for number in range(fleet.accounts)]
+    """A database that knows *fleet*, each checked when it was due within the last interval, and a configuration; returns the path of that."""
+    names = [fleet.account_name(number) for number in range(fleet.accounts)]
     migrated_sqlite(folder / "state" / "monitor.db")
     now = datetime.now(UTC)
     numbers = range(1, fleet.size + 1)
+    checked_at = {number: _checked_at(fleet, number, now, interval) for number in numbers}
     with sqlite3.connect(folder / "state" / "monitor.db") as database:
         database.executemany(
             "INSERT INTO connections VALUES (?, ?, '', ?, ?, NULL, '{}', ?, 'auto', '[]', 1, NULL, NULL)",
@@ -78,11 +86,12 @@ def prepare(folder: Path, fleet: Fleet, *, interval: timedelta, api: int, web: i
             ),
         )
         database.executemany(
-            "INSERT INTO connection_states VALUES (?, 3, 'ok', ?)", ((number, _document(number, now, interval)) for number in numbers)
+            "INSERT INTO connection_states VALUES (?, 3, 'ok', ?)",
+            ((number, _document(number, now, checked_at[number])) for number in numbers),
         )
         database.executemany(
             "INSERT INTO checks (connection_id, at, reason, duration_ms) VALUES (?, ?, 'ok', 120)",
-            ((number, int(_checked_at(number, now, interval).timestamp() * 1000)) for number in numbers),
+            ((number, int(checked_at[number].timestamp() * 1000)) for number in numbers),
         )
     path = folder / "config.yaml"
     path.touch(mode=0o600)
@@ -95,13 +104,15 @@ def _ms(duration: timedelta) -> int:
     return duration // timedelta(milliseconds=1)
 
 
-def _checked_at(number: int, now: datetime, interval: timedelta) -> datetime:
-    return now - number % 1000 / 1000 * min(interval, HOUR)
+def _checked_at(fleet: Fleet, number: int, now: datetime, interval: timedelta) -> datetime:
+    account = fleet.account_name(fleet.account_of(number))
+    connection = a_connection(number, account=account, platform_id=fleet.platform_id(number), interval=interval)
+    return schedule.regular_at(connection, _WORKING, now - interval, Policy())
 
 
-def _document(number: int, now: datetime, interval: timedelta) -> str:
+def _document(number: int, now: datetime, checked_at: datetime) -> str:
     """The state as it was stored a few checks earlier: usual checks change no document."""
-    seen = _checked_at(number, now, interval) - MINUTE
+    seen = checked_at - MINUTE
     end = ends_at(now)
     if PLATFORMS[number % len(PLATFORMS)] in _RENEWED:
         token = a_token_belief(None, status="valid", nulls=2, observed_at=seen)

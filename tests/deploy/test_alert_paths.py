@@ -50,15 +50,16 @@ def test_one_page_per_incident(simulated: Simulated, tmp_path: Path) -> None:
         receivers = f'{{name: alerts, type: alertmanager, send_resolved: false, url: "{alertmanager.url}"}}'
         more = "monitor: {instance: here, runbook_url: 'https://wiki.example.org/alerts'}"
         daemon = stack.enter_context(Daemon(tmp_path, simulated, receivers=receivers, more=more))
+        daemon.ready()
+        wait_until("a good check", lambda: daemon.metrics().get("postpost_connection_up", platform_id=THREADS) == 1.0)
+        simulated.steer.do(f"connections/{THREADS}/break", {"message": "Token has been revoked"})
+        (alert,) = wait_until("the alert of the monitor", alertmanager.alerts)
+        assert "incident" in alert["annotations"]
+
+        # Only now: every second it replaces the annotations by those of the rule.
         target, address = (url.removeprefix("http://") for url in (daemon.url, alertmanager.url))
         prometheus = stack.enter_context(Prometheus(require_tool("prometheus"), tmp_path, target, alertmanager=address))
-        daemon.ready()
-        up = f'postpost_connection_up{{platform_id="{THREADS}"}}'
-        wait_until("a good check", lambda: prometheus.series(f"{up} == 1"))
-
-        simulated.steer.do(f"connections/{THREADS}/break", {"message": "Token has been revoked"})
         (ruled,) = wait_until("the alert of the rule", lambda: _firing(prometheus))
-        (alert,) = wait_until("the alert", lambda: [known for known in alertmanager.alerts() if "incident" in known["annotations"]])
         assert ruled["labels"] == alert["labels"]
         assert alert["labels"]["alertname"] == "PostpostConnectionDown"
         assert alert["annotations"]["runbook_url"].endswith("#postpostconnectiondown")

@@ -265,9 +265,7 @@ async def test_rebuild() -> None:
     async with raw_server() as server:
         api = server.api(rebuilt=lambda: rebuilds.append(None))
         await one(api)
-        transport = api._transport
-        assert transport is not None
-        await transport.close()
+        await api._transport.current().close()
         found = [await one(api) for _ in range(3)]
         assert [error.reason for error in found if isinstance(error, ApiError)] == [Reason.MONITOR_INTERNAL] * 3
         assert "RuntimeError" in str(found[0])

@@ -20,6 +20,7 @@ from monitor.config.secrets import Secret
 from monitor.config.sections.core import ApiSettings
 from monitor.domain.replies.checks import Reply
 from monitor.errors import ApiError, ConfigError, Reason
+from monitor.postpost.api_transport import ApiTransport
 from monitor.postpost.client import ApiClient
 from tests.raw_server import KEY, PLATFORM_ID, RawServer, raw_server
 from tests.waiting import patience, scaled
@@ -232,7 +233,8 @@ async def test_address_changes() -> None:
 
         # The name is reserved for tests and never exists; only our own lookup knows it.
         settings = ApiSettings.model_construct(base_url=f"http://api.test:{server.port}/api/v1")
-        api = ApiClient(settings, Secret(KEY), clock=SystemClock(), user_agent="t/1", lookup=lookup)
+        transport = ApiTransport(settings, clock=SystemClock(), lookup=lookup)
+        api = ApiClient(settings, Secret(KEY), clock=SystemClock(), user_agent="t/1", transport=transport)
         assert isinstance((await api.test(PLATFORM_ID)).answer, Reply)
         assert asked == ["api.test"]
         await api.close()

@@ -298,3 +298,17 @@ async def test_group(tmp_path: Path) -> None:
         assert (len(set(transactions)), order) == (1, list(range(11)))
     finally:
         await database.close()
+
+
+async def test_busy_database(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """While results come faster than they can be written no check begins; it does as soon as there is room."""
+    clock = FakeClock()
+    async with monitoring(tmp_path, simple_world(clock, "linkedin-a"), clock, "linkedin-a", schedule={"interval": MINUTE}) as one:
+        await one.run(2 * MINUTE)
+        made = one.server.journal.total
+        monkeypatch.setattr("monitor.db.writer.BUSY", 0)
+        await one.run(5 * MINUTE)
+        assert one.server.journal.total == made
+        monkeypatch.undo()
+        await one.run(2 * MINUTE)
+        assert one.server.journal.total > made

@@ -1,6 +1,7 @@
 """What is asked for often is made at most once a second."""
 
 import asyncio
+from datetime import timedelta
 
 from monitor.domain.views.snapshot import ConnectionView, Snapshot
 from monitor.metrics import Metrics
@@ -62,10 +63,19 @@ async def test_sorted_once() -> None:
     assert pictures.board() is not first
 
 
+class _SlowClock(FakeClock):
+    """Every piece takes so long that other tasks run after it."""
+
+    def monotonic(self) -> float:
+        """Later each time."""
+        self.freeze(timedelta(milliseconds=20))
+        return super().monotonic()
+
+
 async def test_a_visitor_who_leaves() -> None:
     """Who gives up while the text is made does not keep the next one from getting it."""
     source = _Source()
-    pictures = SnapshotCache(source, Metrics(), FakeClock(START), fresh_seconds=1.0)
+    pictures = SnapshotCache(source, Metrics(), _SlowClock(START), fresh_seconds=3600.0)
     leaving = asyncio.create_task(pictures.text(openmetrics=False))
     await asyncio.sleep(0)
     leaving.cancel()

@@ -120,7 +120,7 @@ _CONTINUE = "continue after this row: the unchanged `nextCursor` of the previous
 class Query(BaseModel):
     """The parameters of a route; one that is not declared is refused."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True, alias_generator=to_camel)
+    model_config = ConfigDict(extra="forbid", frozen=True, defer_build=True, alias_generator=to_camel)
 
 
 class BadgeQuery(Query):

@@ -57,6 +57,7 @@ from monitor.web.status.connection import past_row_of
 from monitor.web.status.present import Present
 from monitor.web.status.sidebar import cards_above
 from monitor.web.status.snapshot_cache import SnapshotCache
+from monitor.web.time_slice import TimeSlice
 from monitor.web.urls import CONNECTION_PATH, FEED_PATH, Handler, connection_key, route
 
 _CALENDAR = "text/calendar; charset=utf-8"
@@ -203,10 +204,10 @@ class Site:
 
     async def _joined(self, pieces: Iterator[bytes]) -> bytes:
         """What is made in *pieces*; other tasks run between them."""
-        made = []
+        made, time_slice = [], TimeSlice(self._clock)
         for piece in pieces:
             made.append(piece)
-            await self._clock.sleep(0)
+            await time_slice.rest()
         return b"".join(made)
 
     async def _incidents(self, request: web.Request) -> web.Response:

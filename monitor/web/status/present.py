@@ -10,6 +10,7 @@ from monitor.domain.projections.forecast import AHEAD, Forecast, forecast
 from monitor.domain.views.snapshot import ConnectionView, Snapshot
 from monitor.text.report import ConnectionReport
 from monitor.web.status.snapshot_cache import SnapshotCache
+from monitor.web.time_slice import TimeSlice
 
 _KEPT_SECONDS = 60.0
 
@@ -65,8 +66,8 @@ class Present:
     async def _make(self, now: datetime) -> Forecast:
         engine, snapshot, made = self._engine(), self._snapshots.snapshot(), Forecast(now + AHEAD)
         if engine is not None:
-            known = [(view.connection, view.state) for view in snapshot.connections]
+            known, time_slice = [(view.connection, view.state) for view in snapshot.connections], TimeSlice(self._clock)
             for step in forecast(known, engine.config, snapshot.controls, now, engine.scopes().values()):
                 made = step
-                await self._clock.sleep(0)
+                await time_slice.rest()
         return made

@@ -7,6 +7,7 @@ from monitor.clock import Clock
 from monitor.domain.views.snapshot import Snapshot
 from monitor.metrics import Metrics
 from monitor.web.status.board import StatusBoard
+from monitor.web.time_slice import TimeSlice
 
 _Format = tuple[bool, bool]
 
@@ -46,17 +47,17 @@ class SnapshotCache:
         return self._board
 
     async def text(self, *, openmetrics: bool, gzip: bool = False) -> tuple[bytes, ...]:
-        """The metrics in pieces. Other tasks run between the pieces; concurrent requests share the result."""
+        """The metrics in pieces. Other tasks run in between; concurrent requests share the result."""
         form = (openmetrics, gzip)
         async with self._rendering[form]:
             latest = self._texts.get(form)
             if latest is not None and self._is_fresh(latest[0]):
                 return latest[1]
-            at, pieces = self._clock.monotonic(), []
+            at, pieces, time_slice = self._clock.monotonic(), [], TimeSlice(self._clock)
             for piece in self._metrics.chunks(self._exported(), self._clock.now(), openmetrics=openmetrics, gzip=gzip):
                 if piece:
                     pieces.append(piece)
-                await self._clock.sleep(0)
+                await time_slice.rest()
             text = (at, tuple(pieces))
             self._texts[form] = text
             # Uncompressed tens of megabytes: not kept until the next scrape.
