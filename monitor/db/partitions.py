@@ -17,7 +17,9 @@ _PARTITIONS = text(
     " FROM pg_inherits i JOIN pg_class c ON c.oid = i.inhrelid WHERE i.inhparent = CAST('checks' AS regclass)"
 )
 _BOUNDS = re.compile(r"FOR VALUES FROM \((?:MINVALUE|'?(-?\d+)'?)\) TO \((?:MAXVALUE|'?(-?\d+)'?)\)")
-_LOCK = ("SET LOCAL lock_timeout = '2s'", "LOCK TABLE ONLY checks IN ACCESS EXCLUSIVE MODE")
+# Both at once: a partition that goes locks what it refers to. The server looks for deadlocks after a second, and would end the wait of a
+# command or a page that has read one of them and wants the other.
+_LOCK = ("SET LOCAL lock_timeout = '900ms'", "LOCK TABLE ONLY checks, ONLY connections IN ACCESS EXCLUSIVE MODE")
 _UNLIMITED = "SET LOCAL lock_timeout TO DEFAULT"
 
 

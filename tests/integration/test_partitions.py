@@ -27,6 +27,7 @@ from tests.clock import FakeClock
 from tests.integration.test_indexes import recorded
 from tests.integration.test_migrations import migrate
 from tests.postgres import PostgresServer
+from tests.waiting import eventually
 
 SETTINGS = RetentionSettings(checks=10 * DAY)
 _INSERT = "INSERT INTO checks VALUES (1, %s, 'ok', 5, 200, NULL, NULL)"
@@ -145,6 +146,18 @@ async def test_a_backup_is_waited_for(database: Database, postgres_url: str) -> 
     await retain(database, clock)
     assert "checks_20300102" in await database.write(tables)
     assert len(await database.read(lambda reader: list_checks(reader, 1))) == 1
+
+
+async def test_a_reader_of_both_tables(database: Database, postgres_url: str) -> None:
+    """Who has read the connections and wants the history gets it: the days wait for both tables, and give up before that is a deadlock."""
+    with connected(postgres_url) as reader, connected(postgres_url) as watcher:
+        watcher.autocommit = True
+        reader.execute("SELECT 1 FROM connections")
+        dividing = asyncio.ensure_future(database.write(lambda store: partitions.divide(store, START)))
+        waiting = "SELECT 1 FROM pg_locks JOIN pg_database d ON d.oid = database WHERE NOT granted AND datname = current_database()"
+        await eventually(lambda: watcher.execute(waiting).fetchall(), what="the days wait")
+        await asyncio.to_thread(reader.execute, "SELECT 1 FROM checks")
+        assert "lock timeout" in str(await dividing)
 
 
 async def test_without_the_right_to_change_tables(database: Database, postgres_server: PostgresServer, postgres_url: str) -> None:
