@@ -9,19 +9,19 @@ from tests.project.source import all_docstring_lines, docstring_lines, functions
 FUNCTION_LINES = 60
 MEDIAN_FUNCTION_LINES = 10
 MODULE_LINES = 500
-BUDGET = 51_500
+BUDGET = 51_600
 """Lines of `monitor/`, all counted."""
 
 PACKAGE_BUDGETS = {
     "cli": 5_300,
     "cluster": 1_000,
     "config": 4_250,
-    "db": 5_700,
+    "db": 5_750,
     "domain": 11_600,
     "http": 1_050,
     "metrics": 900,
     "notify": 1_950,
-    "postpost": 1_000,
+    "postpost": 1_050,
     "runtime": 700,
     "schemas": 1_450,
     "simulator": 2_350,
