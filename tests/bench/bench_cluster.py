@@ -45,19 +45,21 @@ def measure() -> Iterator[Result]:
         yield Result("CPU of one node while nothing is due", 1000 * idle[0], "ms/s")
         yield Result("CPU of each further node while nothing is due", 1000 * (idle[1] - idle[0]), "ms/s", limit=IDLE_LIMIT)
         for nodes, limit in NODES.items():
+            named = f"{nodes} node{'s' * (nodes > 1)}"
             speed, used = _measured(server, [_fleet(nodes * ACCOUNTS_PER_NODE, PER_ACCOUNT)], nodes, "2s")
             cpu = (used - idle[0] - (nodes - 1) * (idle[1] - idle[0])) / speed
-            yield Result(f"CPU of all, {nodes} node{'s' * (nodes > 1)}", 1000 * used, "ms/s")
-            yield Result(f"checks per second, {nodes} node{'s' * (nodes > 1)}", speed, "/s")
-            yield Result(f"CPU per check, {nodes} node{'s' * (nodes > 1)}", 1000 * cpu, "ms")
+            yield Result(f"CPU of all, {named}", 1000 * used, "ms/s")
+            yield Result(f"checks per second, {named}", speed, "/s")
+            yield Result(f"CPU per check, {named}", 1000 * cpu, "ms")
             alone = alone or cpu
             if limit is not None:
-                yield Result(f"CPU per check, {nodes} nodes against one", cpu / alone, "x", limit=limit)
+                yield Result(f"CPU per check, {named} against one", cpu / alone, "x", limit=limit)
         all_accounts = _fleet(max(NODES) * ACCOUNTS_PER_NODE, TOO_MANY_PER_ACCOUNT)
         for nodes, limit in NODES.items():
+            named = f"{nodes} node{'s' * (nodes > 1)}"
             speed, used = _measured(server, [all_accounts], nodes, "1s")
-            yield Result(f"checks per second, {nodes} node{'s' * (nodes > 1)}, as fast as they go", speed, "/s")
-            yield Result(f"CPU per check, {nodes} node{'s' * (nodes > 1)}, as fast as they go", 1000 * used / speed, "ms")
+            yield Result(f"checks per second, {named}, as fast as they go", speed, "/s")
+            yield Result(f"CPU per check, {named}, as fast as they go", 1000 * used / speed, "ms")
             if limit is not None:
                 apart = [dict(list(all_accounts.items())[number::nodes]) for number in range(nodes)]
                 apart_speed, apart_used = _measured(server, apart, 1, "1s")
